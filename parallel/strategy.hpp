@@ -44,7 +44,7 @@ struct StrategyContext {
   const Stream& stream;
   Schedule schedule = Schedule::automatic;
   Method method = Method::automatic;
-  /// Of a forward pass that will be computed again; strategies that send few rows use it.
+  /// Set in a forward pass that will be computed again; strategies that send few rows use it.
   Received* received = nullptr;
   KeepSpectra keep_spectra = KeepSpectra::automatic;
 

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 /// The largest number of bytes of one read. between() is called between two reads.
 constexpr std::int64_t piece_bytes = std::int64_t{4} << 20;
 
-/// Of an error about a folder with a config.json, as Hugging Face's models have it.
+/// Ends an error about a folder with a config.json: Hugging Face's models have one.
 constexpr const char* other_program =
     "; causeway convert --to causeway makes a checkpoint of a model of another program";
 

@@ -73,7 +73,7 @@ void CheckpointWriter::start(std::int64_t step, const CheckpointContent& content
   published_.reset();
   try {
     collectively(ranks_, [&] {
-      tell(CheckpointStage::copy, folder());
+      report_stage(CheckpointStage::copy, folder());
       if (ranks_.rank() == 0) {
         prepare_checkpoint(options_.run, step_);
         mark_.emplace((fs::path(folder()) / writer_mark).string());
@@ -117,7 +117,7 @@ std::optional<PublishedCheckpoint> CheckpointWriter::advance(CheckpointProgress 
   }
   if (sum.done == 0) return std::nullopt;
   state_ = State::idle;
-  tell(CheckpointStage::idle, (fs::path(options_.run) / step_folder(step_)).string());
+  report_stage(CheckpointStage::idle, (fs::path(options_.run) / step_folder(step_)).string());
   return published_ ? std::move(published_) : PublishedCheckpoint{.step = step_};
 }
 
@@ -135,17 +135,17 @@ std::optional<PublishedCheckpoint> CheckpointWriter::finish() {
 
 Fingerprint CheckpointWriter::write_this_ranks_shard() {
   const std::string path = (fs::path(folder()) / shard_file(ranks_.rank())).string();
-  tell(CheckpointStage::shard, path);
+  report_stage(CheckpointStage::shard, path);
   std::vector<ShardTensor> tensors;
   for (const CheckpointTensor& tensor : content_.tensors)
     tensors.push_back({tensor.name, tensor.type_in_file(), tensor.owned.size()});
   write_shard(
       path, tensors,
       [&](std::size_t tensor, std::int64_t begin, std::span<std::byte> out) { read_from_snapshot(tensor, begin, out); },
-      [&] { tell_or_stop(CheckpointStage::shard, path); });
-  tell(CheckpointStage::hash, path);
-  Fingerprint fingerprint = fingerprint_of(path, [&] { tell_or_stop(CheckpointStage::hash, path); });
-  tell(CheckpointStage::hashed, path);
+      [&] { report_stage_or_stop(CheckpointStage::shard, path); });
+  report_stage(CheckpointStage::hash, path);
+  Fingerprint fingerprint = fingerprint_of(path, [&] { report_stage_or_stop(CheckpointStage::hash, path); });
+  report_stage(CheckpointStage::hashed, path);
   return fingerprint;
 }
 
@@ -175,15 +175,15 @@ void CheckpointWriter::start_publishing() {
 PublishedCheckpoint CheckpointWriter::publish() {
   const fs::path folder = this->folder();
   const std::string index = (folder / checkpoint_file(0)).string(), manifest_path = (folder / manifest_name).string();
-  tell_or_stop(CheckpointStage::index, index);
+  report_stage_or_stop(CheckpointStage::index, index);
   write_index(index, content_, owned_);
   Manifest manifest{.step = step_, .files = {fingerprint_of(index)}};
   manifest.files.insert(manifest.files.end(), files_.begin(), files_.end());
-  tell_or_stop(CheckpointStage::manifest, manifest_path);
+  report_stage_or_stop(CheckpointStage::manifest, manifest_path);
   write_text(manifest_path, manifest.to_json());
   mark_.reset();
   sync_to_disk(folder.string());
-  tell(CheckpointStage::publish, folder.string());
+  report_stage(CheckpointStage::publish, folder.string());
   publish_checkpoint(options_.run, step_, options_.hook);
   std::erase(options_.retention.damaged, step_);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - started_;
@@ -204,7 +204,7 @@ void CheckpointWriter::fail_together() {
   const auto clean_up = [&] {
     mark_.reset();
     if (ranks_.rank() == 0) discard_checkpoint(options_.run, step_);
-    tell(CheckpointStage::idle, folder());
+    report_stage(CheckpointStage::idle, folder());
   };
   try {
     collectively(ranks_, [&] {
@@ -217,13 +217,13 @@ void CheckpointWriter::fail_together() {
   fail(ExitCode::internal, "a checkpoint failed, but no rank has an error");
 }
 
-void CheckpointWriter::tell(CheckpointStage stage, const std::string& path) const {
+void CheckpointWriter::report_stage(CheckpointStage stage, const std::string& path) const {
   if (options_.hook) options_.hook(stage, path);
 }
 
 /// Called between pieces of work: reports progress to the hook, and throws if the checkpoint was abandoned.
-void CheckpointWriter::tell_or_stop(CheckpointStage stage, const std::string& path) const {
-  tell(stage, path);
+void CheckpointWriter::report_stage_or_stop(CheckpointStage stage, const std::string& path) const {
+  report_stage(stage, path);
   if (cancelled_) fail(ExitCode::io, "{}: abandoned", folder());
 }
 

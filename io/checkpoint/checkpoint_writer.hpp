@@ -58,9 +58,10 @@ class CheckpointWriter {
 
   bool busy() const { return state_ != State::idle; }
   std::int64_t host_bytes() const { return snapshot_.bytes(); }  ///< host memory of this rank for the copy
-  /// Copies this rank's part to host memory; the caller may change the content afterwards. Not while busy().
+  /// Copies this rank's part to host memory; the caller may change the content afterwards. Must not be
+  /// called while busy().
   void start(std::int64_t step, const CheckpointContent& content);
-  /// Of this rank; not collective.
+  /// This rank's progress; not collective.
   CheckpointProgress progress();
   /// `sum`: of the progress() of all ranks in the same step. Returns a value when the checkpoint is published.
   std::optional<PublishedCheckpoint> advance(CheckpointProgress sum);
@@ -72,8 +73,8 @@ class CheckpointWriter {
 
   template <class Result>
   void run_on_writer_thread(std::future<Result>& future, Result (CheckpointWriter::*work)());
-  void tell(CheckpointStage stage, const std::string& path) const;
-  void tell_or_stop(CheckpointStage stage, const std::string& path) const;
+  void report_stage(CheckpointStage stage, const std::string& path) const;
+  void report_stage_or_stop(CheckpointStage stage, const std::string& path) const;
   Fingerprint write_this_ranks_shard();
   void read_from_snapshot(std::size_t tensor, std::int64_t begin, std::span<std::byte> out) const;
   PublishedCheckpoint publish();

@@ -13,7 +13,7 @@ namespace causeway {
 /// A checkpoint that one process writes tensor after tensor, without having all of them in memory.
 struct StreamedCheckpoint {
   std::int64_t step = 0;
-  /// Of the tensors only names, shapes and types in the file are used.
+  /// Its tensors give only names, shapes and types in the file.
   CheckpointContent content;
   /// A shard has at most these bytes, or one tensor.
   std::int64_t most_shard_bytes = std::int64_t{5} << 30;

@@ -148,7 +148,7 @@ void DocumentTransform::write_part(std::span<const std::int32_t> tokens, std::sp
                   std::span(part_weights_).first(lists.loss_weights ? count : 0));
 }
 
-/// Of a token as it was read. Tags are counted in the order of writing: reversed, they are the same.
+/// The weight of a token as it was read. Tags are counted in the order of writing, which gives the same in reverse.
 float DocumentTransform::weight_of(std::int32_t token) {
   const TransformOptions& options = settings_.options;
   if (tag_ >= 0 && token == tag_) {

@@ -16,8 +16,8 @@ namespace causeway {
 /// A file format of `causeway import`.
 struct ImportFormat {
   std::string_view name;
-  std::string_view
-      endings;  ///< endings of file names, without that of a compression, separated by blanks: ".fa .fasta"
+  /// Endings of file names, without that of a compression, separated by blanks: ".fa .fasta".
+  std::string_view endings;
   std::string_view summary;
 };
 std::span<const ImportFormat> import_formats();

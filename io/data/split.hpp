@@ -29,9 +29,9 @@ struct SplitPart {
   std::string path;
   std::int64_t documents = 0, tokens = 0;
   double asked = 0;  ///< fraction of the tokens
-  /// Of a held-out part: cross entropy (nats per token) under the token frequencies of the train part, each count plus
-  /// one: the loss of a unigram model, which a trained model must be below. Labels count by their weight. Nothing
-  /// if the part has no label.
+  /// The loss of a unigram model on a held-out part, which a trained model must be below: cross entropy (nats per
+  /// token) under the token frequencies of the train part, each count plus one. Labels count by their weight. No value
+  /// for the train part, and if the part has no label.
   std::optional<double> unigram_loss;
 };
 

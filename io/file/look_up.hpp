@@ -3,9 +3,9 @@
 #include <filesystem>
 #include <string>
 
-/// What has a name. An answer is "this" or "nothing"; where the system gives none (no permission, a name that is too
-/// long, a server that does not answer), these functions throw Error(io): such a file must not be
-/// taken for a missing one. The rule for all commands: what the user names and does not exist, or is of the wrong kind,
+/// Looks up what has a name: something, or nothing. Where the system gives no answer (no permission, a name that is too
+/// long, a server that does not respond), these functions throw Error(io): such a file must not be taken for a missing
+/// one. The rule for all commands: what the user names and does not exist, or is of the wrong kind,
 /// is Error(usage); what the system refuses is Error(io).
 namespace causeway {
 

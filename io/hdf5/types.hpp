@@ -14,7 +14,7 @@ namespace causeway::hdf5 {
 std::int64_t memory_type(ElementType type);
 /// Little-endian on every machine, so that the same data gives the same file.
 std::int64_t file_type(ElementType type);
-/// Of variable length, UTF-8.
+/// The type of UTF-8 strings of variable length.
 Id string_type();
 ElementType element_type_of(std::int64_t type);
 /// A string of fixed length without its padding.

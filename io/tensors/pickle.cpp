@@ -154,7 +154,7 @@ class PickleReader {
     expect(names[0]->is(Kind::text) && names[1]->is(Kind::text), "a global's name is not a string");
     push_global(names[0]->text, names[1]->text);
   }
-  /// Of text from a file: printable ASCII, at most 100 characters.
+  /// The start of a text from a file, for messages: printable ASCII, at most 100 characters.
   static std::string printable(std::string_view text) {
     std::string shown(text.substr(0, 100));
     for (char& letter : shown)

@@ -39,10 +39,10 @@ struct PickleValue {
   }
 };
 
-/// Reads a pickle (Python's serialization, protocols 2 to 5) without executing it. Of its stack machine it has the
-/// operations that make values; a global is only a name, and must be one of `known`. Values can contain themselves or
-/// one another many times, as in Python: who walks over them bounds the depth. Memory is bounded by `most_values`.
-/// https://github.com/python/cpython/blob/main/Lib/pickletools.py describes every opcode.
+/// Reads a pickle (Python's serialization, protocols 2 to 5) without executing it. It knows only those
+/// operations of the stack machine that make values; a global is only a name, and must be one of `known`. Values can
+/// contain themselves or one another many times, as in Python: code that walks over them must bound the depth. Memory
+/// is bounded by `most_values`. https://github.com/python/cpython/blob/main/Lib/pickletools.py describes every opcode.
 class Pickle {
  public:
   /// `known`: globals as "module name", module and name separated by a blank. `where`: file and entry, for messages.

@@ -30,8 +30,7 @@ inline constexpr KernelKind last_kernel_kind = KernelKind::attention;
 std::string_view name_of(KernelKind kind);  ///< "selective_scan"
 
 /// What a kernel's time per element depends on. An element is a token of a channel; of attention, a pair of a query and
-/// a key of a channel; of shard_transform, rotation and
-/// filter_spectrum, a complex point of a channel.
+/// a key of a channel; of shard_transform, rotation and filter_spectrum, a complex point of a channel.
 struct TimedKernel {
   KernelKind kind = KernelKind::causal_conv;
   std::int64_t width = 0;  ///< taps, modes, states, elements of a head; of fft_conv tokens of the longest document
@@ -101,7 +100,7 @@ const KernelRate& rate_of(const Machine& machine, const TimedKernel& kernel);
 
 double computing_seconds(const Cost& cost, const Machine& machine);      ///< kernels and copies
 double communicating_seconds(const Cost& cost, const Machine& machine);  ///< hidden or exposed
-/// Of the communication, what can proceed while the rank computes.
+/// The part of the communication that can proceed while the rank computes.
 double hideable_seconds(const Cost& cost, const Machine& machine);
 /// max(computing, hideable) + communicating - hideable.
 double seconds(const Cost& cost, const Machine& machine);

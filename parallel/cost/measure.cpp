@@ -142,7 +142,7 @@ Machine measure_links(Communicator& ranks, const Stream& stream, const std::func
     const std::int64_t large = std::int64_t{on_host ? 2 : 64} << 20;
     const TimedExchange short_exchange(8, 1, group);
     machine.latency_s = short_exchange.seconds(8);
-    // Of an exchange with all others: 64 messages or more, so that those that wait for a core do not decide.
+    // An exchange with all others has 64 messages or more, so that those that wait for a core do not decide.
     const int peers = uncounted.size() - 1, each = static_cast<int>(ceil_div<std::int64_t>(64, peers)),
               messages = peers * each;
     machine.message_s =

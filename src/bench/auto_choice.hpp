@@ -10,7 +10,7 @@
 
 namespace causeway {
 
-/// Of an operator and a pack: the strategies' estimates, and the times measured of each strategy's fastest variant.
+/// The strategies' estimates for an operator and a pack, and the times measured of each strategy's fastest variant.
 struct AutoChoice {
   std::string op;
   std::int64_t tokens, documents;

@@ -15,7 +15,7 @@
 #include "src/model/model.hpp"
 #include "src/runtime/available_memory.hpp"
 #include "src/runtime/gemm_rate.hpp"
-#include "src/runtime/made_tensors.hpp"
+#include "src/runtime/benchmark_tensors.hpp"
 #include "src/runtime/stopwatch.hpp"
 #include "src/runtime/strategy_choice.hpp"
 
@@ -84,7 +84,7 @@ class Load {
   }
 
  private:
-  MadeTensors tensors_;
+  BenchmarkTensors tensors_;
   Gemm product_;
 };
 
@@ -104,7 +104,7 @@ double rate_of_products(const Stopwatch& stopwatch, const Model& model, std::int
   }
   double flops = 0, seconds = 0;
   for (const auto& [shape, count] : shapes) {
-    MadeTensors tensors(stopwatch.stream());
+    BenchmarkTensors tensors(stopwatch.stream());
     const DType dtype = model.options().dtype;
     const std::int64_t outputs = shape[0], inputs = shape[1];
     const TensorView x = tensors.random(dtype, {tokens, inputs}), weight = tensors.random(dtype, {outputs, inputs}),
@@ -126,7 +126,7 @@ double host_copy_rate() {
   constexpr std::int64_t elements = std::int64_t{1} << 25;
   const Stream host;
   const Stopwatch stopwatch(host, 0);
-  MadeTensors tensors(host);
+  BenchmarkTensors tensors(host);
   const TensorView from = tensors.random(DType::f32, {elements}), to = tensors.empty(DType::f32, {elements});
   const double seconds =
       stopwatch.repeated_seconds(0.5, [&] { host.copy(to.data, from.data, from.bytes()); }).seconds();

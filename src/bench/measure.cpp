@@ -5,7 +5,7 @@
 #include "kernels/probe.hpp"
 #include "kernels/reorder.hpp"
 #include "src/runtime/gemm_rate.hpp"
-#include "src/runtime/made_tensors.hpp"
+#include "src/runtime/benchmark_tensors.hpp"
 
 namespace causeway {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 /// Bytes read and written per second: the faster of the stream's copy, which uses one thread on the CPU, and the kernel
 /// that copies rows.
 double copy_rate(const Stopwatch& stopwatch) {
-  MadeTensors tensors(stopwatch.stream());
+  BenchmarkTensors tensors(stopwatch.stream());
   const std::int64_t bytes = size_for(stopwatch.stream(), 256, 512) * (1 << 20);
   const TensorView from = tensors.random(DType::f32, {bytes / 4096, 1024}), to = tensors.empty(DType::f32, from.shape);
   const RowRange all{.count = from.rows()};
@@ -25,7 +25,7 @@ double copy_rate(const Stopwatch& stopwatch) {
 }
 
 double exponential_rate(const Stopwatch& stopwatch, DType dtype) {
-  MadeTensors tensors(stopwatch.stream());
+  BenchmarkTensors tensors(stopwatch.stream());
   const std::int64_t count = size_for(stopwatch.stream(), 1, 16) * (1 << 20);
   const RepeatedExponential args{.x = tensors.random(accumulator_of(dtype), {count}),
                                  .times = size_for(stopwatch.stream(), 16, 256),

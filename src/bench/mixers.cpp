@@ -18,7 +18,7 @@ constexpr std::int64_t channels_per_group = 16, head = 128;
 std::int64_t groups_of(std::int64_t channels) { return std::max<std::int64_t>(channels / channels_per_group, 1); }
 
 Task causal_conv_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const CausalConvForward args{.x = made->random(of.dtype, of.rows()),
                                .weight = made->random(of.dtype, {of.channels, short_taps}),
                                .bias = made->random(of.dtype, {of.channels}),
@@ -35,7 +35,7 @@ template <bool product>
 Task causal_conv_backward_task(const Workload& of) {
   constexpr std::int64_t states = 16;
   const std::int64_t inner = of.channels / 32 + 2 * states;
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   CausalConvBackward args{.x = made->random(of.dtype, of.rows()),
                           .weight = made->random(of.dtype, {of.channels, short_taps}),
                           .bias = made->random(of.dtype, {of.channels}),
@@ -56,7 +56,7 @@ Task causal_conv_backward_task(const Workload& of) {
       {.flops = product ? 2 * static_cast<double>(inner) * of.elements() : 0, .exponentials = of.elements()});
 }
 
-SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of, std::int64_t states) {
+SelectiveScanInputs scan_inputs(BenchmarkTensors& made, const Workload& of, std::int64_t states) {
   return {.u = made.random(of.dtype, of.rows()),
           .delta = made.random(of.dtype, of.rows(), -5, -1),
           .z = made.random(of.dtype, of.rows()),
@@ -68,7 +68,7 @@ SelectiveScanInputs scan_inputs(MadeTensors& made, const Workload& of, std::int6
           .segments = of.segments};
 }
 
-TensorView scan_states(MadeTensors& made, const Workload& of, std::int64_t states) {
+TensorView scan_states(BenchmarkTensors& made, const Workload& of, std::int64_t states) {
   return made.empty(of.wide(), {ceil_div(of.tokens, selective_scan_block), of.channels, states});
 }
 
@@ -79,7 +79,7 @@ Least scan_least(const Workload& of, std::int64_t states) {
 
 template <std::int64_t states>
 Task selective_scan_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const SelectiveScanInputs in = scan_inputs(*made, of, states);
   const SelectiveScanForward args{
       .in = in, .y = made->empty(of.dtype, of.rows()), .states = scan_states(*made, of, states)};
@@ -89,7 +89,7 @@ Task selective_scan_forward_task(const Workload& of) {
 
 template <std::int64_t states>
 Task selective_scan_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const SelectiveScanInputs in = scan_inputs(*made, of, states);
   const Shape narrow{of.tokens, states};
   const TensorView y = made->empty(of.dtype, of.rows()), saved = scan_states(*made, of, states);
@@ -111,7 +111,7 @@ Task selective_scan_backward_task(const Workload& of) {
                  scan_least(of, states));
 }
 
-GatedConvInputs gated_inputs(MadeTensors& made, const Workload& of) {
+GatedConvInputs gated_inputs(BenchmarkTensors& made, const Workload& of) {
   return {.q = made.random(of.dtype, of.rows()),
           .k = made.random(of.dtype, of.rows()),
           .v = made.random(of.dtype, of.rows()),
@@ -119,7 +119,7 @@ GatedConvInputs gated_inputs(MadeTensors& made, const Workload& of) {
           .segments = of.segments};
 }
 
-GatedConvGradients gated_gradients(MadeTensors& made, const Workload& of) {
+GatedConvGradients gated_gradients(BenchmarkTensors& made, const Workload& of) {
   return {.d_y = made.random(of.dtype, of.rows()),
           .d_q = made.empty(of.dtype, of.rows()),
           .d_k = made.empty(of.dtype, of.rows()),
@@ -129,7 +129,7 @@ GatedConvGradients gated_gradients(MadeTensors& made, const Workload& of) {
 
 template <std::int64_t taps>
 Task blocked_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const BlockedConvForward args{.in = gated_inputs(*made, of),
                                 .taps = made->random(of.wide(), {groups_of(of.channels), taps}, -0.1, 0.1),
                                 .y = made->empty(of.dtype, of.rows())};
@@ -139,7 +139,7 @@ Task blocked_forward_task(const Workload& of) {
 
 template <std::int64_t taps>
 Task blocked_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const BlockedConvBackward args{.in = gated_inputs(*made, of),
                                  .taps = made->random(of.wide(), {groups_of(of.channels), taps}, -0.1, 0.1),
                                  .gradients = gated_gradients(*made, of),
@@ -151,16 +151,16 @@ Task blocked_backward_task(const Workload& of) {
 }
 
 /// Rates of filters that decay over a few tokens to a few hundred.
-TensorView rates(MadeTensors& made, const Workload& of) { return made.random(of.wide(), {of.channels, modes}, -6, -1); }
-TensorView residues(MadeTensors& made, const Workload& of) {
+TensorView rates(BenchmarkTensors& made, const Workload& of) { return made.random(of.wide(), {of.channels, modes}, -6, -1); }
+TensorView residues(BenchmarkTensors& made, const Workload& of) {
   return made.random(of.wide(), {of.channels, modes}, -0.05, 0.05);
 }
-TensorView modal_states(MadeTensors& made, const Workload& of) {
+TensorView modal_states(BenchmarkTensors& made, const Workload& of) {
   return made.empty(of.wide(), {ceil_div(of.tokens, modal_conv_block), of.channels, modes});
 }
 
 Task modal_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const ModalConvForward args{.in = gated_inputs(*made, of),
                               .residues = residues(*made, of),
                               .log_rates = rates(*made, of),
@@ -171,7 +171,7 @@ Task modal_forward_task(const Workload& of) {
 }
 
 Task modal_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const TensorView saved = modal_states(*made, of);
   const ModalConvBackward args{.in = gated_inputs(*made, of),
                                .residues = residues(*made, of),
@@ -190,7 +190,7 @@ Task modal_backward_task(const Workload& of) {
 
 /// hyena_block with `taps` taps, or with modes if 0; q, k and v are side by side, as a projection writes them.
 template <std::int64_t taps>
-HyenaBlockInputs block_inputs(MadeTensors& made, const Workload& of) {
+HyenaBlockInputs block_inputs(BenchmarkTensors& made, const Workload& of) {
   const TensorView x = made.random(of.dtype, {of.tokens, 3 * of.channels});
   HyenaBlockInputs in{.q = x.slice_columns(0, of.channels),
                       .k = x.slice_columns(of.channels, of.channels),
@@ -207,7 +207,7 @@ HyenaBlockInputs block_inputs(MadeTensors& made, const Workload& of) {
 
 template <std::int64_t taps>
 Task block_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const HyenaBlockForward args{.in = block_inputs<taps>(*made, of), .y = made->empty(of.dtype, of.rows())};
   const HyenaBlockInputs& in = args.in;
   return task_of(made, hyena_block_forward, args, args.y,
@@ -217,7 +217,7 @@ Task block_forward_task(const Workload& of) {
 
 template <std::int64_t taps>
 Task block_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const TensorView d_x = made->empty(of.dtype, {of.tokens, 3 * of.channels});
   const auto like = [&](TensorView x) { return x.present() ? made->empty(of.wide(), x.shape) : x; };
   HyenaBlockBackward args{.in = block_inputs<taps>(*made, of),
@@ -237,13 +237,13 @@ Task block_backward_task(const Workload& of) {
 /// long_conv with as many taps as tokens and one filter for each `channels_per_filter` channels. A kernel need not read
 /// taps beyond the longest document.
 /// The spectra that forward keeps for backward; absent unless `keeps`.
-TensorView kept_spectra(MadeTensors& made, const Workload& of, bool keeps, const GatedConvInputs& in, TensorView taps) {
+TensorView kept_spectra(BenchmarkTensors& made, const Workload& of, bool keeps, const GatedConvInputs& in, TensorView taps) {
   return keeps ? made.random(of.wide(), {fft_conv_spectra_values(of.stream, in, taps)}) : TensorView{};
 }
 
 template <std::int64_t channels_per_filter, bool keeps = false>
 Task long_conv_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_per_filter, 1);
   FftConvForward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
                       .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
@@ -255,7 +255,7 @@ Task long_conv_forward_task(const Workload& of) {
 
 template <std::int64_t channels_per_filter, bool keeps = false>
 Task long_conv_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const std::int64_t filters = std::max<std::int64_t>(of.channels / channels_per_filter, 1);
   FftConvBackward args{.in = {.v = made->random(of.dtype, of.rows()), .segments = of.segments},
                        .taps = made->random(of.dtype, {filters, of.tokens}, -0.01, 0.01),
@@ -279,7 +279,7 @@ Least attention_least(const Workload& of, double products) {
           .exponentials = of.pairs() * static_cast<double>(heads_of(of)[1])};
 }
 
-AttentionInputs attention_inputs(MadeTensors& made, const Workload& of) {
+AttentionInputs attention_inputs(BenchmarkTensors& made, const Workload& of) {
   return {.q = made.random(of.dtype, heads_of(of)),
           .k = made.random(of.dtype, heads_of(of)),
           .v = made.random(of.dtype, heads_of(of)),
@@ -287,7 +287,7 @@ AttentionInputs attention_inputs(MadeTensors& made, const Workload& of) {
 }
 
 Task attention_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Shape shape = heads_of(of);
   const AttentionForward args{.in = attention_inputs(*made, of),
                               .y = made->empty(of.dtype, shape),
@@ -297,7 +297,7 @@ Task attention_forward_task(const Workload& of) {
 }
 
 Task attention_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Shape shape = heads_of(of);
   const AttentionInputs in = attention_inputs(*made, of);
   const TensorView y = made->empty(of.dtype, shape), lse = made->empty(of.wide(), {of.tokens, shape[1]});
@@ -317,7 +317,7 @@ Task attention_backward_task(const Workload& of) {
 }
 
 Task attention_delta_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Shape shape = heads_of(of);
   const AttentionDelta args{.y = made->random(of.dtype, shape),
                             .d_y = made->random(of.dtype, shape),
@@ -326,7 +326,7 @@ Task attention_delta_task(const Workload& of) {
 }
 
 Task rope_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Rope args{
       .x = made->random(of.dtype, heads_of(of)), .segments = of.segments, .y = made->empty(of.dtype, heads_of(of))};
   return task_of(made, rope, args, args.y, {args.x}, {args.y});

@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t bytes_vocabulary = 512, text_vocabulary = 50280;
 
 Task rms_norm_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const RmsNormForward args{.x = made->random(of.dtype, of.rows(), -1e-3, 1e-3),
                             .residual = made->random(of.wide(), of.rows()),
                             .weight = made->random(of.wide(), {of.channels}),
@@ -27,7 +27,7 @@ Task rms_norm_forward_task(const Workload& of) {
 }
 
 Task rms_norm_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const RmsNormBackward args{.residual = made->random(of.wide(), of.rows()),
                              .weight = made->random(of.wide(), {of.channels}),
                              .rstd = made->random(of.wide(), {of.tokens}, 0.5, 2),
@@ -40,7 +40,7 @@ Task rms_norm_backward_task(const Workload& of) {
 
 template <Activation activation>
 Task gated_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const GatedActivationForward args{.a = made->random(of.dtype, of.rows()),
                                     .b = made->random(of.dtype, of.rows()),
                                     .activation = activation,
@@ -51,7 +51,7 @@ Task gated_forward_task(const Workload& of) {
 
 template <Activation activation>
 Task gated_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const GatedActivationBackward args{.a = made->random(of.dtype, of.rows()),
                                      .b = made->random(of.dtype, of.rows()),
                                      .activation = activation,
@@ -63,7 +63,7 @@ Task gated_backward_task(const Workload& of) {
 }
 
 Task multiply_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Multiply args{.a = made->random(of.dtype, of.rows()),
                       .b = made->random(of.dtype, of.rows()),
                       .y = made->empty(of.dtype, of.rows())};
@@ -72,31 +72,31 @@ Task multiply_task(const Workload& of) {
 
 /// Converts master weights to the type of the layers.
 Task scale_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Scale args{.x = made->random(of.wide(), of.rows()), .y = made->empty(of.dtype, of.rows())};
   return task_of(made, scale, args, args.y, {args.x}, {args.y});
 }
 
 Task fill_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Fill args{.value = 0.5, .y = made->empty(of.dtype, of.rows())};
   return task_of(made, fill, args, args.y, {}, {args.y});
 }
 
 Task transpose_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Transpose args{.x = made->random(of.dtype, of.rows()), .y = made->empty(of.dtype, {of.channels, of.tokens})};
   return task_of(made, transpose, args, args.x, {args.x}, {args.y});
 }
 
 Task sum_of_squares_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const SumOfSquares args{.x = made->random(of.wide(), of.rows()), .sum = made->empty(DType::f64, {1})};
   return task_of(made, sum_of_squares, args, args.x, {args.x}, {args.sum});
 }
 
 Task embedding_forward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const EmbeddingForward args{.ids = made->ids(of.tokens, bytes_vocabulary),
                               .weight = made->random(of.dtype, {bytes_vocabulary, of.channels}),
                               .y = made->empty(of.wide(), of.rows())};
@@ -104,7 +104,7 @@ Task embedding_forward_task(const Workload& of) {
 }
 
 Task embedding_backward_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const EmbeddingBackward args{.ids = made->ids(of.tokens, bytes_vocabulary),
                                .d_y = made->random(of.dtype, of.rows()),
                                .d_weight = made->empty(of.wide(), {bytes_vocabulary, of.channels})};
@@ -113,7 +113,7 @@ Task embedding_backward_task(const Workload& of) {
 
 template <std::int64_t vocabulary>
 Task cross_entropy_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Shape shape{of.tokens, vocabulary};
   const CrossEntropy args{.logits = made->random(of.dtype, shape, -4, 4),
                           .labels = made->ids(of.tokens, vocabulary),
@@ -124,7 +124,7 @@ Task cross_entropy_task(const Workload& of) {
 }
 
 Task adamw_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Shape flat{of.tokens * of.channels};
   const AdamW args{.gradient = made->random(of.wide(), flat),
                    .learning_rate = 1e-6,
@@ -137,7 +137,7 @@ Task adamw_task(const Workload& of) {
 }
 
 /// The product c = a·b, summed over `inner`.
-Task product_task(const std::shared_ptr<MadeTensors>& made, const Gemm& args, std::int64_t inner) {
+Task product_task(const std::shared_ptr<BenchmarkTensors>& made, const Gemm& args, std::int64_t inner) {
   Task task = task_of(made, gemm, args, args.c, {args.a, args.b}, {args.c},
                       {.flops = 2. * static_cast<double>(args.c.size()) * static_cast<double>(inner)});
   task.shape = fmt::format("{}x{}x{}", args.c.rows(), inner, args.c.columns());
@@ -146,7 +146,7 @@ Task product_task(const std::shared_ptr<MadeTensors>& made, const Gemm& args, st
 
 /// The product of in_proj: [tokens, channels] times [channels, 2·channels].
 Task gemm_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   return product_task(made,
                       {.a = made->random(of.dtype, of.rows()),
                        .b = made->random(of.dtype, {2 * of.channels, of.channels}),
@@ -157,7 +157,7 @@ Task gemm_task(const Workload& of) {
 
 /// The gradient of in_proj's weight: a sum over all tokens.
 Task gemm_gradient_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   return product_task(made,
                       {.a = made->random(of.dtype, {of.tokens, 2 * of.channels}),
                        .b = made->random(of.dtype, of.rows()),
@@ -167,7 +167,7 @@ Task gemm_gradient_task(const Workload& of) {
 }
 
 /// A random matrix in 8-bit floats, by rows.
-Fp8Matrix fp8_matrix(MadeTensors& made, const Shape& shape, Fp8Format format) {
+Fp8Matrix fp8_matrix(BenchmarkTensors& made, const Shape& shape, Fp8Format format) {
   const Fp8Matrix matrix{
       .codes = made.empty(DType::u8, shape), .scales = made.empty(DType::f32, {shape[0]}), .format = format};
   quantise_to_fp8(
@@ -178,7 +178,7 @@ Fp8Matrix fp8_matrix(MadeTensors& made, const Shape& shape, Fp8Format format) {
 
 /// gemm_task with 8-bit floats; as a gemm where the device has no such product.
 Task fp8_gemm_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const TensorView c = made->empty(DType::bf16, {of.tokens, 2 * of.channels});
   if (of.stream.device() == Device::cuda && !has_fp8_gemm(Device::cuda, of.channels, c)) return gemm_task(of);
   const Fp8Gemm args{.a = fp8_matrix(*made, of.rows(), Fp8Format::e4m3),
@@ -190,7 +190,7 @@ Task fp8_gemm_task(const Workload& of) {
 
 template <bool by_columns>
 Task quantise_to_fp8_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Shape shape = by_columns ? Shape{of.channels, of.tokens} : of.rows();
   const QuantiseToFp8 args{.x = made->random(DType::bf16, of.rows()),
                            .by_columns = by_columns,
@@ -200,7 +200,7 @@ Task quantise_to_fp8_task(const Workload& of) {
 }
 
 Task transpose_fp8_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const TransposeFp8 args{.x = fp8_matrix(*made, of.rows(), Fp8Format::e5m2),
                           .codes = made->empty(DType::u8, {of.channels, of.tokens}),
                           .scales = made->empty(DType::f32, {of.channels})};
@@ -211,7 +211,7 @@ Shape complex_rows(const Workload& of) { return {of.tokens, of.channels, 2}; }
 
 /// Eight blocks of rows, as on eight ranks.
 Task fourier_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const std::int64_t length = std::max<std::int64_t>(of.tokens / 8, 1);
   const FourierTransform args{.length = length,
                               .x = made->empty(of.wide(), {of.tokens / length * length, of.channels,
@@ -220,7 +220,7 @@ Task fourier_task(const Workload& of) {
 }
 
 Task rotate_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const Rotate args{.x = made->random(of.wide(), complex_rows(of)),
                     .step = 1,
                     .modulus = of.tokens,
@@ -229,7 +229,7 @@ Task rotate_task(const Workload& of) {
 }
 
 Task complex_multiply_task(const Workload& of) {
-  const auto made = std::make_shared<MadeTensors>(of.stream);
+  const auto made = std::make_shared<BenchmarkTensors>(of.stream);
   const ComplexMultiply args{.a = made->random(of.wide(), complex_rows(of)),
                              .b = made->random(of.wide(), complex_rows(of)),
                              .y = made->empty(of.wide(), complex_rows(of))};

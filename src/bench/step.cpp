@@ -27,7 +27,7 @@
 namespace causeway {
 namespace {
 
-/// Of steps that take this long all are counted, and none is traced.
+/// Steps that take this long are all counted, and none is traced.
 constexpr double long_step_s = 8;
 
 /// The packs of a step, of all data groups.
@@ -90,7 +90,7 @@ double mean_document_of(const std::vector<StepPass>& passes) {
   return static_cast<double>(tokens) / static_cast<double>(std::max<std::int64_t>(documents, 1));
 }
 
-/// Of a step, from one rank's counters before and after `steps` of them. Collective.
+/// The traffic of a step, from one rank's counters before and after `steps` of them. Collective.
 StepTraffic traffic_between(const Traffic& before, const Traffic& after, double steps, Communicator& world) {
   const auto [exposed_s, hidden_s, bytes] =
       sum_over_ranks(world, std::array{after.exposed_s - before.exposed_s, after.hidden_s - before.hidden_s,

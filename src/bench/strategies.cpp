@@ -9,7 +9,7 @@
 #include "parallel/cost/measure.hpp"
 #include "src/bench/measure.hpp"
 #include "src/bench/operators.hpp"
-#include "src/runtime/made_tensors.hpp"
+#include "src/runtime/benchmark_tensors.hpp"
 
 namespace causeway {
 namespace {

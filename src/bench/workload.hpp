@@ -9,7 +9,7 @@
 #include "kernels/core/kernel.hpp"
 #include "kernels/core/segments.hpp"
 #include "src/bench/measure.hpp"
-#include "src/runtime/made_tensors.hpp"
+#include "src/runtime/benchmark_tensors.hpp"
 
 namespace causeway {
 
@@ -64,7 +64,7 @@ struct Least {
 /// The task of calling `kernel` with `args`, whose tensors `made` owns. `reads` and `writes` are the tensors that must
 /// be read and written; `shown` gives the shape to print.
 template <class Args>
-Task task_of(std::shared_ptr<MadeTensors> made, const Kernel<Args>& kernel, const Args& args, TensorView shown,
+Task task_of(std::shared_ptr<BenchmarkTensors> made, const Kernel<Args>& kernel, const Args& args, TensorView shown,
              std::initializer_list<TensorView> reads, std::initializer_list<TensorView> writes, Least least = {}) {
   double bytes = 0;
   for (const auto& tensors : {reads, writes})

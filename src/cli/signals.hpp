@@ -11,8 +11,8 @@ namespace causeway {
 /// the signals are ignored: a late signal must not kill a process that is ending.
 class StopSignals {
  public:
-  ///
-  /// The first INT (Ctrl-C) does the same, and says so on standard error; the second one ends the process at once.
+  /// TERM, USR1, USR2 and INT (Ctrl-C). The first INT also says so on standard error; the second one ends the process
+  /// at once.
   StopSignals();
   explicit StopSignals(std::initializer_list<int> signals);
   ~StopSignals();

@@ -40,7 +40,7 @@ struct ExtraTensor {
   NamedShape tensor;
   Kind kind = Kind::unused;
   std::string copy_of = {};
-  /// Of `copy`: written also where the source did not have it, for readers that expect every tensor.
+  /// A `copy` is written also where the source did not have it, for readers that expect every tensor.
   bool always_written = false;
   std::function<Elements()> make = {};
 };

@@ -18,7 +18,7 @@ struct ConvertedParameter {
   std::string name;  ///< "backbone.norm_f.weight"
   Shape shape;
   TensorType type = TensorType::f32;  ///< of the values that `read` gives
-  /// Of the tensors that it was made from, now or in an earlier conversion, one for each; empty if not known.
+  /// The types of the tensors that it was made from, now or in an earlier conversion; empty if not known.
   std::vector<TensorType> source_types = {};
 
   std::int64_t elements() const { return shape.size(); }

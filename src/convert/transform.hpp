@@ -22,8 +22,9 @@ struct Transform {
 
 /// The tensors' elements one after the other: a copy, a reshape, rows that are stacked.
 Transform stacked();
-/// Of rows in a tensor (outer, inner, rest), all with the same `rest`, to (inner, outer, rest). With inner = 3 and
-/// outer = D it takes rows q, k, v, q, k, v … to all q, all k, all v; with `rest` of a head's rows it does so by head.
+/// Reorders rows of a tensor (outer, inner, rest), all with the same `rest`, to (inner, outer, rest). With inner = 3
+/// and outer = D it takes rows q, k, v, q, k, v … to all q, all k, all v; with `rest` of a head's rows it does so by
+/// head.
 Transform outer_axes_swapped(std::int64_t outer, std::int64_t inner);
 /// A parameter of `count` elements that the format does not have: every element is `value`.
 Transform constant(std::int64_t count, double value);

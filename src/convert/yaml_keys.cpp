@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::int64_t largest_file = std::int64_t{1} << 20;
 
-/// Of text from a file, for messages: without control characters, and short.
+/// The start of a text from a file, for messages: without control characters.
 std::string printable(std::string_view text) {
   std::string shown(text.substr(0, 80));
   for (char& letter : shown)

@@ -20,7 +20,7 @@ struct StepLine {
   std::int64_t step = 0, offset = 0, bytes = 0;
 };
 
-/// Calls `use(line, offset)` for each complete line. Of one that is longer than `longest` only the start is given.
+/// Calls `use(line, offset)` for each complete line, with only the start of one that is longer than `longest`.
 template <class Use>
 void for_each_line(const RegularFile& file, const std::string& path, std::size_t longest, Use use) {
   std::vector<char> block(std::size_t{1} << 20);

@@ -14,8 +14,8 @@ bool is_writing(const RankProgress::Snapshot& progress);
 
 /// How long a rank has been idle, as it knows itself. While its checkpoint is being written, the writing thread's time
 /// counts and not the training thread's: the training thread may wait for a writing thread that makes progress, and a
-/// writing thread that hangs must be noticed although training continues. Of a thread that is inside the system, only
-/// the time beyond `extra_s` counts: one fsync of a slow disk may take longer than anything else of a run.
+/// writing thread that hangs must be noticed although training continues. For a thread inside the system only the time
+/// beyond `extra_s` counts: one fsync of a slow disk may take longer than anything else of a run.
 double idle_s(const RankProgress::Snapshot& progress, double extra_s = 0);
 
 /// How long all ranks have been idle, by the ranks' lines as read at `now` (seconds since 1970); infinite without

@@ -14,8 +14,8 @@ struct SamplingOptions {
 };
 
 /// Draws the next token from softmax(logits / temperature); `uniform` is a random number in (0, 1). The options apply
-/// in their order: top_k are the most likely of the allowed tokens, top_p is a part of the probability of these. Of two
-/// equal logits the lower id is taken first. Throws Error(non_finite) if a logit of an allowed token is NaN or +∞.
+/// in their order: top_k are the most likely of the allowed tokens, top_p is a part of the probability of these. Where
+/// logits are equal, the lower id is taken first. Throws Error(non_finite) if a logit of an allowed token is NaN or +∞.
 std::int64_t sample(std::span<const double> logits, const SamplingOptions& options, double uniform);
 
 }  // namespace causeway

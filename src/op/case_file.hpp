@@ -46,8 +46,8 @@ class CaseFile {
 
   std::string path_;
   hdf5::File file_;
-  std::map<char, std::pair<std::int64_t, std::string>>
-      sizes_;  ///< of each letter: its size, and the first dataset with it
+  /// By letter: its size, and the first dataset with it.
+  std::map<char, std::pair<std::int64_t, std::string>> sizes_;
   std::vector<OpInput> present_;
   std::vector<std::string> known_datasets_, known_attributes_;
   std::int64_t tokens_ = 0;

@@ -24,8 +24,7 @@ int columns_of(std::string_view text);
 
 /// `text` as one line that is safe to print. Control characters (also those of U+0080 to U+009F), bytes that are not
 /// UTF-8, and invisible characters, such as those that change the direction of writing, become escapes: \x1b, \u202e.
-/// Of a text of more than `longest` bytes the middle is replaced by " … ": the end of a message often says what was
-/// expected.
+/// " … " replaces the middle of a text of more than `longest` bytes: the end of a message often says what was expected.
 std::string one_line(std::string_view text, std::size_t longest = 6000);
 
 /// The same for a text of many lines, of any length: line ends and tabs stay.

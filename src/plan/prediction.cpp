@@ -269,7 +269,7 @@ class StepSeconds {
   Repeats repeats_;
 };
 
-/// Where the documents of a pack begin, for the workspace of attention. Not where there are very many, of which each
+/// Where the documents of a pack begin, for the workspace of attention. Empty for very many documents, each of which
 /// takes little.
 std::vector<std::int64_t> cu_seqlens_of(const PlannedTraining& training) {
   constexpr std::int64_t most = 1 << 16;

@@ -29,7 +29,7 @@ struct SearchResult {
 };
 
 /// Tries every mesh with `ranks` ranks, every sharding level, recomputation of 1, 2, 4, … blocks and offloading that
-/// the space leaves open. Of meshes that are equally fast it takes the one with the least offloading, then
+/// the space leaves open. It chooses among meshes that are equally fast by the least offloading, then
 /// recomputation, then sharding. The same arguments give the same result. Throws Error(usage) if what is given admits
 /// no mesh.
 SearchResult search_mesh(const PlannedTraining& training, const SearchSpace& space, const Profile& profile,

@@ -14,7 +14,7 @@ using StrategyNames = std::map<std::string, std::string, std::less<>>;
 /// The strategy that each operator runs by; initially the first row of its table, as find_strategy(…, "auto") gives.
 struct OperatorStrategies {
   const ConvolutionStrategy* causal_conv = &convolution_strategies().front();
-  /// Of a model's se and mr layers, whose featurizer runs in the same operator.
+  /// These two run a model's se and mr layers, whose featurizer is in the same operator.
   const HyenaBlockStrategy* hyena_se = &hyena_block_strategies().front();
   const HyenaBlockStrategy* hyena_mr = &hyena_block_strategies().front();
   const ModalConvolutionStrategy* hyena_li = &modal_convolution_strategies().front();

@@ -3,13 +3,13 @@
 #include <utility>
 
 #include "kernels/gemm.hpp"
-#include "src/runtime/made_tensors.hpp"
+#include "src/runtime/benchmark_tensors.hpp"
 
 namespace causeway {
 
 GemmRate gemm_rate(const Stopwatch& stopwatch, DType dtype) {
   constexpr double most_seconds = 1;  // for each product
-  MadeTensors tensors(stopwatch.stream());
+  BenchmarkTensors tensors(stopwatch.stream());
   const std::int64_t n = size_for(stopwatch.stream(), 1024, 8192);
   Gemm args{.a = tensors.random(dtype, {n, n}), .b = tensors.random(dtype, {n, n}), .c = tensors.empty(dtype, {n, n})};
   const auto side = static_cast<double>(n);

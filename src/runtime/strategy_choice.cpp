@@ -121,7 +121,7 @@ std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> ca
   const StrategyNames given = runtime.strategies.names();
   const bool one_rank = mesh.context.size() == 1;
   const bool all_given = std::ranges::all_of(calls, [&](const OperatorCall& call) { return given.contains(call.op); });
-  if (one_rank || (all_given && !pack.explains)) {
+  if (one_rank || (all_given && !pack.wants_estimates)) {
     std::string text = one_rank ? "one rank sends nothing: the first strategy of each operator"
                                 : "the strategy of each operator is given: nothing is measured";
     for (const OperatorCall& call : calls)

@@ -46,14 +46,14 @@ struct UsualPack {
   std::int64_t tokens = 0;
   double document_tokens = 0;  ///< mean length of the data's documents
   PassCounts passes;
-  bool explains = false;  ///< estimates are wanted although every strategy is given
+  bool wants_estimates = false;  ///< also where every strategy is given
 };
 
 /// Chooses in runtime.strategies a strategy for every operator among a model's calls for which none is chosen yet.
 /// Measures the ranks, takes the figures of the slowest one, and estimates for the usual pack, with documents of equal
-/// length. On one rank nothing is measured: the first strategy of each table is the operator's kernel. Nor is it where
-/// every strategy is given, unless the pack explains. Collective. Returns the texts below, which show the reasons.
-/// Packs are sharded by runtime.one_way_layers, which is set before.
+/// length. Measures nothing on one rank, where the first strategy of each table is the operator's kernel, and nothing
+/// where every strategy is given, unless pack.wants_estimates. Collective. Returns the texts below, which show the
+/// reasons. Packs are sharded by runtime.one_way_layers, which is set before.
 std::string choose_strategies(Runtime& runtime, std::span<const OperatorCall> calls, const UsualPack& pack,
                               std::string_view why_given);
 

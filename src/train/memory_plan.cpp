@@ -45,7 +45,7 @@ std::vector<GroupBytes> bytes_of_groups(const ParameterSet& parameters, int rank
   return groups;
 }
 
-/// Of OffloadedAdamW.
+/// Bytes of the buffers through which OffloadedAdamW copies.
 double staging_bytes(const ParameterSet& parameters, int ranks) {
   std::int64_t most = 0;
   for (const ParameterArena& arena : parameters.arenas()) {

@@ -21,7 +21,7 @@ struct RankMemory {
   double program = 0;                                ///< this process now: libraries, index of the data
 
   double state() const { return weights + gradients + optimizer; }
-  /// Of blocks whose weights or gradients are sharded.
+  /// What blocks take whose weights or gradients are sharded.
   double of_blocks() const { return gathered + block_gradients + exchange; }
   /// What metrics.jsonl reports as memory_bytes.
   double tensors() const { return state() + of_blocks() + activations + workspace; }

@@ -26,13 +26,13 @@ ExitCode Trainer::run() {
     if (trace_) trace_->finish();
     rank_progress_->enter(Phase::done);
     write_exit(code, code == ExitCode::ok ? "done" : "checkpointed after a signal");
-    if (code == ExitCode::requeue) say_how_to_resume();
+    if (code == ExitCode::requeue) print_resume_command();
     return code;
   } catch (const AgreedError& error) {
     finish_checkpoint();
     write_exit(error.code(), error.what());
     if (error.code() != ExitCode::requeue) throw;
-    say_how_to_resume();  // a signal came before the first step
+    print_resume_command();  // a signal came before the first step
     return error.code();
   } catch (const PeerFailed&) {
     throw;  // the rank that failed has reported it
@@ -314,7 +314,7 @@ void Trainer::write_exit(ExitCode code, const std::string& reason) const {
 }
 
 /// The last lines of a run that a signal stopped; the last one can be pasted into a shell.
-void Trainer::say_how_to_resume() const {
+void Trainer::print_resume_command() const {
   if (!log_.prints()) return;
   log_.info("stopped by a signal at step {} of {}; to resume:", grouped(step_), grouped(settings_.steps));
   log_.info("{}", resume_command(settings_.run, runtime_.mesh.world.size(), uses_mpi(settings_.launch)));

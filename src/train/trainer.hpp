@@ -58,7 +58,7 @@ class Trainer {
     double seconds = 0;
   };
 
-  void get_ready(const Config& config);
+  void prepare_training(const Config& config);
   void stop_if_signalled() const;
   void agree_on_signals_before_first_step();
   void write_exit_of_stopped_start(const AgreedError& error) const;
@@ -86,7 +86,7 @@ class Trainer {
   void evaluate_before_training();
   std::string step_time(double flops);
   double epochs_seen() const;
-  void say_how_to_resume() const;
+  void print_resume_command() const;
   void save(TrainingStep& step);
   void finish_checkpoint();
   void write_metrics(const TrainingStep& step, bool amend);

@@ -1,4 +1,4 @@
-/// How a Trainer is made ready: data, strategies, initial state, run directory.
+/// The start of a Trainer: data, strategies, initial state, run directory.
 
 #include <chrono>
 #include <filesystem>
@@ -74,7 +74,7 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
     if (trace_in_run) open_trace();
   }
   try {
-    get_ready(config);
+    prepare_training(config);
   } catch (const AgreedError& error) {
     if (error.code() == ExitCode::requeue && !settings_.dry_run) write_exit_of_stopped_start(error);
     throw;
@@ -87,7 +87,7 @@ void Trainer::open_trace() {
 }
 
 /// The parts of the start that can take long; on a signal they end.
-void Trainer::get_ready(const Config& config) {
+void Trainer::prepare_training(const Config& config) {
   packs_.emplace(
       data_, packing_of(settings_), static_cast<std::uint64_t>(settings_.seed),
       [this] { agree_on_signals_before_first_step(); }, cost_of_packs());
@@ -105,9 +105,9 @@ void Trainer::get_ready(const Config& config) {
   open_run_directory(config);
 }
 
-/// How packs are dealt: what --deal says, or what the run did before, or by the model and the packs of the training.
-/// Not by the mesh, so that packs have the same order on every one. A training that ends within its first windows would
-/// get only their cheapest packs, which have no long documents.
+/// Sets how packs are dealt: as --deal says; in a resumed run as before; else by the model and the number of packs. The
+/// mesh has no influence, so that packs have the same order on every mesh. A training that ends within its first
+/// windows would get only their cheapest packs, which have no long documents: it deals in order.
 void Trainer::resolve_deal() {
   if (settings_.deal != "auto") return;
   constexpr std::int64_t fewest_windows = 4;
@@ -124,7 +124,7 @@ void Trainer::resolve_deal() {
   });
 }
 
-/// What orders the packs, if they are balanced.
+/// The cost that orders balanced packs; empty for packs in order.
 PackSequence::CostOfPack Trainer::cost_of_packs() const {
   if (settings_.deal != "balanced") return {};
   return [this](const Pack& pack) { return training_flops(model_, segments_of(pack)); };
@@ -208,7 +208,7 @@ void Trainer::choose_operator_strategies() {
                        .tokens = settings_.pack_tokens,
                        .document_tokens = data_.mean_document(),
                        .passes = {.repeated = settings_.memory.recompute ? 1.0 : 0.0},
-                       .explains = settings_.dry_run};
+                       .wants_estimates = settings_.dry_run};
   choice_ = choose_strategies(runtime_, model_.calls(), pack,
                               !start_.resumes ? "forced"
                               : forced        ? "forced, or as before"

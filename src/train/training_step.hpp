@@ -15,8 +15,8 @@ struct TrainingStep {
   std::int64_t tokens = 0;     ///< of all packs of the step, over all data groups
   std::optional<double> loss;  ///< nats a label, over all packs; no value where they have no label
   double learning_rate = 0;
-  std::optional<double>
-      gradient_norm;  ///< no value where the step has no label: it then leaves the weights as they are
+  /// No value where the step has no label: it then leaves the weights as they are.
+  std::optional<double> gradient_norm;
   StepMeasurements measured;
   std::optional<double> mfu;  ///< model FLOP utilisation, a share of gemm_rate(); on a GPU only
   bool stop = false;          ///< a rank has received a signal

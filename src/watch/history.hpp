@@ -15,8 +15,8 @@ struct StepRecord {
   std::optional<double> loss, learning_rate, grad_norm, tokens, step_s, compute_s, comm_exposed_s, comm_hidden_s,
       bytes_sent, memory_bytes, balance, mfu, eval_loss, eval_s, checkpoint_s;
   std::optional<std::int64_t> slowest_rank, checkpoint_step;
-  std::optional<double> checkpoint_write_s,
-      checkpoint_bytes;  ///< of checkpoint_step, which was published during this step
+  /// Of checkpoint_step, which was published during this step.
+  std::optional<double> checkpoint_write_s, checkpoint_bytes;
 
   /// Returns no value where the line is not a JSON object with a step.
   static std::optional<StepRecord> parse(std::string_view line);

@@ -16,7 +16,7 @@ namespace causeway {
 class MetricsReader {
  public:
   static constexpr std::int64_t longest_line = std::int64_t{1} << 16;
-  /// Of a larger file only the end is read.
+  /// Bytes: only the end of a larger file is read.
   static constexpr std::int64_t most_read = std::int64_t{1} << 30;
 
   explicit MetricsReader(std::string path) : path_(std::move(path)) {}
@@ -24,7 +24,7 @@ class MetricsReader {
   /// Reads the new lines, for at most about `seconds`.
   void poll(double seconds);
 
-  /// Of all lines read so far.
+  /// The statistics of all lines read so far.
   History history() const;
   std::int64_t unread_bytes() const { return unread_; }  ///< more than 0 if poll() ran out of time
   /// Seconds since 1970; no value without the file.

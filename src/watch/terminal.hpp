@@ -12,7 +12,7 @@ namespace causeway {
 struct TerminalSize {
   int columns = 80, rows = 24;
 };
-/// Of standard output; 80 × 24 where it is unknown.
+/// The size of standard output's terminal; 80 × 24 where it is unknown.
 TerminalSize terminal_size();
 
 /// Whether standard output is a terminal on which the cursor can be moved.

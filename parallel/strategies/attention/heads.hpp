@@ -109,7 +109,7 @@ class WideResult {
   Tensor wide_;
 };
 
-/// Of the slices of whole heads in which a rank's keys and values move between ranks.
+/// Limits of the slices of whole heads in which a rank's keys and values move between ranks.
 struct SliceLimits {
   std::int64_t most, least_bytes;
 };
@@ -121,7 +121,7 @@ inline int slices_of_heads(const ShardLayout& layout, TensorView k, std::int64_t
   return static_cast<int>(
       std::clamp<std::int64_t>(bytes / limits.least_bytes, 1, std::clamp<std::int64_t>(heads, 1, limits.most)));
 }
-/// Of all heads, in ring and all_gather.
+/// The number of slices of all heads, in ring and all_gather.
 inline int slices_of_all_heads(const ShardLayout& layout, TensorView k) {
   return slices_of_heads(layout, k, k.shape[1], {.most = 4, .least_bytes = 1 << 20});
 }
@@ -131,14 +131,14 @@ inline std::vector<Range> all_heads_in_slices(const ShardLayout& layout, TensorV
   for (std::int64_t i = 0; i < count; ++i) ranges.push_back({heads * i / count, heads * (i + 1) / count});
   return ranges;
 }
-/// Of each slice, in the reduction of all_gather's gradients.
+/// The number of pieces of each slice, in the reduction of all_gather's gradients.
 inline int all_gather_pieces(const ShardLayout& layout, TensorView k) {
   const std::int64_t slices = slices_of_all_heads(layout, k), row_bytes = k.columns() / slices * size_of(k.dtype);
   return std::min(static_cast<int>(ceil_div<std::int64_t>(reduce_pieces, slices)),
                   pieces_of_long_messages(layout, row_bytes));
 }
-/// Of the heads that a rank has in all_to_all, which are computed together where messages would be short. Two: each
-/// call has an end at which not all of a GPU is busy.
+/// The number of slices of the heads that a rank has in all_to_all. They are computed together where messages would be
+/// short. At most two: each call has an end at which not all of a GPU is busy.
 inline int slices_of_own_heads(const ShardLayout& layout, TensorView k) {
   return slices_of_heads(layout, k, ceil_div<std::int64_t>(k.shape[1], layout.ranks()),
                          {.most = 2, .least_bytes = 4 << 20});

@@ -110,7 +110,7 @@ Pack PackSequence::next() {
 
 void PackSequence::advance_to(std::int64_t cursor, const std::function<void(std::int64_t)>& progress) {
   constexpr std::int64_t often = 1024;
-  // Of windows that are left out the order does not matter.
+  // The order within windows that are skipped does not matter.
   const std::int64_t whole = cost_ ? cursor / balanced_window * balanced_window : cursor;
   for (Pack pack; ahead_.empty() && cursor_ < whole; ++cursor_) {
     packer_.next(pack);

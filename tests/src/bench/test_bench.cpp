@@ -11,7 +11,7 @@
 #include "src/bench/documents.hpp"
 #include "src/bench/operators.hpp"
 #include "src/bench/workload.hpp"
-#include "src/runtime/made_tensors.hpp"
+#include "src/runtime/benchmark_tensors.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/tensors.hpp"
 

@@ -163,11 +163,11 @@ TEST(StrategyChoice, NothingIsMeasuredWhereEveryStrategyIsGivenUnlessItIsToBeExp
   const auto mixer = find_layer("mamba").make(options, "", parameters);
   const StrategyNames both = {{"causal_conv", "halo"}, {"selective_scan", "state_carry"}},
                       one = {{"causal_conv", "halo"}};
-  for (const auto& [given, explains, measures] :
+  for (const auto& [given, wants, measures] :
        {std::tuple(both, false, false), std::tuple(both, true, true), std::tuple(one, false, true)})
-    on_ranks(2, [&, given = given, explains = explains, measures = measures](Communicator& world) {
+    on_ranks(2, [&, given = given, wants = wants, measures = measures](Communicator& world) {
       Runtime runtime{.stream = Stream(), .mesh = Mesh(world.split(0, world.rank()), 1, 2), .strategies = given};
-      const UsualPack pack{.tokens = 64, .document_tokens = 64, .explains = explains};
+      const UsualPack pack{.tokens = 64, .document_tokens = 64, .wants_estimates = wants};
       const std::string text = choose_strategies(runtime, mixer->calls(DType::f32), pack, "forced");
       EXPECT_EQ(text.starts_with("measured on 2 ranks"), measures) << text;
       EXPECT_NE(text.find("\ncausal_conv: halo (forced)"), std::string::npos) << text;

@@ -12,9 +12,9 @@ namespace causeway {
 void fill_with_random(const Stream& stream, TensorView x, double low, double high, std::uint64_t seed);
 
 /// Makes the tensors of a benchmark, and owns them.
-class MadeTensors {
+class BenchmarkTensors {
  public:
-  explicit MadeTensors(const Stream& stream) : stream_(stream) {}
+  explicit BenchmarkTensors(const Stream& stream) : stream_(stream) {}
 
   TensorView random(DType dtype, Shape shape, double low = -1, double high = 1);
   TensorView ids(std::int64_t count, std::int64_t vocabulary);

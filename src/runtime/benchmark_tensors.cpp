@@ -1,4 +1,4 @@
-#include "src/runtime/made_tensors.hpp"
+#include "src/runtime/benchmark_tensors.hpp"
 
 #include <algorithm>
 
@@ -23,13 +23,13 @@ void fill_with_random(const Stream& stream, TensorView x, double low, double hig
     stream.copy(bytes + done, bytes, std::min(done, all - done));
 }
 
-TensorView MadeTensors::random(DType dtype, Shape shape, double low, double high) {
+TensorView BenchmarkTensors::random(DType dtype, Shape shape, double low, double high) {
   const TensorView x = tensors_.emplace_back(Tensor(stream_, dtype, shape));
   fill_with_random(stream_, x, low, high, tensors_.size());
   return x;
 }
 
-TensorView MadeTensors::ids(std::int64_t count, std::int64_t vocabulary) {
+TensorView BenchmarkTensors::ids(std::int64_t count, std::int64_t vocabulary) {
   const TensorView x = tensors_.emplace_back(Tensor(stream_, DType::i32, {count}));
   const RandomStream draws(tensors_.size(), 0);
   std::vector<std::int32_t> values(static_cast<std::size_t>(count));
