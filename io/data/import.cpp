@@ -66,8 +66,8 @@ void require_each_pair_once(std::span<const Input> inputs) {
 }
 
 std::vector<Input> check_inputs(const ImportOptions& options) {
-  require(!options.files.empty(), "no input file, expected at least one");
-  require(!options.out.empty(), "no output file, expected --out with a name for the dataset");
+  require(!options.files.empty(), "--files is missing: expected at least one file to read");
+  require(!options.out.empty(), "--out is missing: expected the dataset to write");
   require_transform(options.transform, options.vocabulary_size);
   std::vector<Input> inputs;
   inputs.reserve(options.files.size());

@@ -62,9 +62,10 @@ void check_choice(const Option& option) {
   const auto* const* field = std::get_if<std::string*>(&option.field);
   if (field == nullptr || option.choices.empty()) return;
   const std::string& found = **field;
-  require(std::find(option.choices.begin(), option.choices.end(), found) != option.choices.end(),
-          "--{} is '{}', expected {}{}", option.name, found, fmt::join(option.choices, ", "),
-          did_you_mean(found, option.choices));
+  if (std::ranges::find(option.choices, found) != option.choices.end()) return;
+  require(!found.empty(), "--{} is missing: expected {}", option.name, fmt::join(option.choices, ", "));
+  fail(ExitCode::usage, "--{} is '{}', expected {}{}", option.name, found, fmt::join(option.choices, ", "),
+       did_you_mean(found, option.choices));
 }
 
 std::string without_dashes(const std::string& name) {
@@ -349,9 +350,9 @@ std::optional<std::string> parse(const CommandLine& line, std::string_view comma
       check_choice(option);
     });
   } catch (const po::error& error) {
-    fail(ExitCode::usage, "causeway {}: {}; see 'causeway {} --help'", command, error.what(), command);
+    fail(ExitCode::usage, "{}: {}; see 'causeway {} --help'", command, error.what(), command);
   } catch (const Error& error) {
-    throw Error(error.code(), fmt::format("causeway {}: {}", command, error.what()));
+    throw Error(error.code(), fmt::format("{}: {}", command, error.what()));
   }
   if (general.print_config) return to_ini(line);
   return std::nullopt;

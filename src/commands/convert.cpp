@@ -86,8 +86,7 @@ CommandLine declare(ConvertSettings& settings) {
 ExitCode execute(const ConvertSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;  // one process converts, however many a launcher started
   ConvertOptions options = settings.options;
-  require(!options.source.empty(), "no source, expected a folder or file to convert");
-  require(!options.to.empty(), "no format, expected --to with the format of the result");
+  require(!options.source.empty(), "--source is missing: expected the folder or file to convert");
   options.most_shard_bytes = bytes_of(settings.most_shard_size);
   std::optional<Progress> bar;
   options.progress = [&bar](const ConvertProgress& progress) {

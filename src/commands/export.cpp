@@ -58,7 +58,7 @@ TableFile standard_output() {
 
 ExitCode execute(const ExportSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
-  require(!settings.source.empty(), "nothing to export: expected a file or a run");
+  require(!settings.source.empty(), "--source is missing: expected a file or a run to export");
   const TableFormat format = table_format_of(settings.out, "out");
   const Existing existing = settings.force ? Existing::replaced : Existing::refused;
   const bool to_file = settings.out != "-";

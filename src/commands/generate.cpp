@@ -94,7 +94,7 @@ CommandLine declare(GenerateSettings& settings) {
 }
 
 void check(const GenerateSettings& settings) {
-  require(!settings.checkpoint.empty(), "--checkpoint is missing");
+  require(!settings.checkpoint.empty(), "--checkpoint is missing: expected a checkpoint or a run");
   constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_batch = 65536;
   require(settings.tokens >= 1, "--tokens is {}, expected 1 or more", settings.tokens);
   require(settings.samples >= 1 && settings.samples <= most_samples, "--samples is {}, expected 1 to {}",

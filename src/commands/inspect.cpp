@@ -106,7 +106,8 @@ void print_runs(const std::string& path, bool verify) {
 
 ExitCode execute(const InspectSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
-  require(!settings.paths.empty(), "nothing to inspect: expected a dataset, a file of scores, a checkpoint or a run");
+  require(!settings.paths.empty(),
+          "--paths is missing: expected a dataset, a file of scores, a checkpoint, a run or a folder of runs");
   for (const std::string& path : settings.paths) {
     const auto kind = kind_of(path);
     require(kind != std::filesystem::file_type::not_found, "{}: {}", path, why_missing(path, "file or folder"));

@@ -78,7 +78,7 @@ void write_json(const PackSettings& settings, const nlohmann::ordered_json& repo
 
 ExitCode execute(const PackSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
-  require(!settings.data.empty(), "--data: no dataset given");
+  require(!settings.data.empty(), "--data is missing: expected a dataset, as causeway import writes it");
   if (!settings.json.empty()) check_target(settings.json, existing(settings));
   std::vector<Dataset> datasets;
   for (const std::string& path : settings.data) datasets.emplace_back(path);

@@ -60,12 +60,9 @@ CommandLine declare(ScoreSettings& settings) {
 }
 
 ExitCode execute(const ScoreSettings& settings) {
-  const auto given = [](std::string_view option, const std::string& value) {
-    require(!value.empty(), "--{} is missing", option);
-  };
-  given("checkpoint", settings.checkpoint);
-  given("data", settings.data);
-  given("out", settings.out);
+  require(!settings.checkpoint.empty(), "--checkpoint is missing: expected a checkpoint or a run");
+  require(!settings.data.empty(), "--data is missing: expected a dataset, as causeway import writes it");
+  require(!settings.out.empty(), "--out is missing: expected the file of scores to write");
   require(settings.pack_tokens >= 1, "--pack-tokens is {}, expected 1 or more", settings.pack_tokens);
   return launch(settings.launch, [&](Communicator world) {
     score(settings, std::move(world));

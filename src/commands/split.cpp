@@ -71,9 +71,9 @@ std::string report(const SplitSettings& settings, const DatasetSplit& split) {
 
 ExitCode execute(const SplitSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
-  require(!settings.data.empty(), "no dataset given; see 'causeway split --help'");
-  require(!settings.train.empty() && !settings.valid.empty(),
-          "--train and --valid are both needed: the datasets to write");
+  require(!settings.data.empty(), "--data is missing: expected the dataset to divide");
+  require(!settings.train.empty(), "--train is missing: expected the dataset to write what is not held out");
+  require(!settings.valid.empty(), "--valid is missing: expected the dataset to write the held-out part");
   std::optional<Progress> bar;
   SplitOptions options = settings;
   options.progress = [&bar](std::int64_t done, std::int64_t tokens) {

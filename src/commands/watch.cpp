@@ -157,7 +157,7 @@ std::unique_ptr<View> view_of(const WatchSettings& settings) {
 
 ExitCode execute(const WatchSettings& settings) {
   if (launcher_rank() != 0) return ExitCode::ok;
-  require(!settings.run.empty(), "no run given: expected its directory");
+  require(!settings.run.empty(), "--run is missing: expected a run directory, or a folder of runs");
   require(settings.interval >= 0.05 && settings.interval <= 3600, "--interval is {}, expected 0.05 to 3600",
           settings.interval);
   const std::filesystem::file_type kind = kind_of(settings.run);

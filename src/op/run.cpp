@@ -52,7 +52,7 @@ std::string objection(const OpStrategy& strategy, const OpRequest& request) {
 }
 
 Plan plan_of(const OpRequest& request) {
-  require(!request.op.empty(), "no operator given; see 'causeway op --list'");
+  require(!request.op.empty(), "--operator is missing: expected one of those that causeway op --list prints");
   const OpRow& row = find_op(request.op);
   Plan plan{row,
             {},
@@ -73,8 +73,8 @@ Plan plan_of(const OpRequest& request) {
       first_objection = fmt::format("{} {} {}", row.name, strategy.name, why_not);
   }
   require(!plan.strategies.empty(), "{}", first_objection);
-  require(!request.in.empty(), "--in is missing, expected the case file");
-  require(!request.out.empty() || request.dry_run, "--out is missing, expected the result file's name");
+  require(!request.in.empty(), "--in is missing: expected the case file");
+  require(!request.out.empty() || request.dry_run, "--out is missing: expected the result file's name");
   require(!same_file(request.in, request.out), "--out is '{}', the case file itself", request.out);
   return plan;
 }

@@ -61,7 +61,8 @@ StrategyNames usable_strategies(const std::string& text, Layout layout) {
 StrategyChoice choose_strategy(std::string_view op, std::vector<Estimate> rows) {
   const Estimate& chosen = cheapest(rows);
   const Estimate& least = *std::ranges::min_element(rows, {}, &Estimate::seconds);
-  StrategyChoice choice{.op = std::string(op), .strategy = std::string(chosen.strategy), .why = "least", .rows = {}};
+  StrategyChoice choice{
+      .op = std::string(op), .strategy = std::string(chosen.strategy), .why = "the least estimated time", .rows = {}};
   if (rows.size() == 1)
     choice.why = "the only one";
   else if (&chosen != &least && chosen.seconds > least.seconds)

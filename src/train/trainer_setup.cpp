@@ -21,7 +21,6 @@ namespace {
 DataMixture open_on_all(const std::vector<std::string>& sources, std::int64_t vocabulary, const TrainSettings& settings,
                         Communicator& world) {
   DataMixture mixture;
-  if (sources.empty()) return mixture;
   collectively(world, [&] {
     mixture = DataMixture::open(sources, vocabulary);
     if (settings.long_documents == "refuse") mixture.refuse_longer(settings.pack_tokens);
@@ -57,7 +56,8 @@ Trainer::Trainer(const TrainSettings& settings, const Config& config, Communicat
   {
     const SystemCalls reading(*rank_progress_);
     data_ = open_on_all(settings_.data, vocabulary, settings_, runtime_.mesh.world);
-    valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
+    if (!settings_.valid_data.empty())
+      valid_ = open_on_all(settings_.valid_data, vocabulary, settings_, runtime_.mesh.world);
   }
   collectively(runtime_.mesh.world, [&] {
     data_.refuse_too_large_packs(settings_.pack_tokens);

@@ -268,7 +268,7 @@ TEST(Op, BadInputIsReportedAndLeavesNoFile) {
        },
        plainly, "/log_rates is missing"},
       {conv, keep, field(&OpRequest::op, "causal_convolution"), "operator is 'causal_convolution'"},
-      {conv, keep, field(&OpRequest::op, ""), "no operator"},
+      {conv, keep, field(&OpRequest::op, ""), "--operator is missing"},
       {conv, keep, field(&OpRequest::op, "selective_scan"), "/u is missing"},
       {conv, keep, field(&OpRequest::strategy, "hallo"), "strategy of causal_conv is 'hallo'"},
       {conv, keep, field(&OpRequest::layout, "spiral"), "spiral"},

@@ -109,8 +109,8 @@ TEST(StrategyChoice, GivesTheReason) {
     return choose_strategy("op", rows).why;
   };
   EXPECT_EQ(why({1}), "the only one");
-  EXPECT_EQ(why({1, 2}), "least");
-  EXPECT_EQ(why({2, 1}), "least");
+  EXPECT_EQ(why({1, 2}), "the least estimated time");
+  EXPECT_EQ(why({2, 1}), "the least estimated time");
   EXPECT_EQ(why({1.02, 1}), "within 3 % of second, which comes later in the table");
 }
 

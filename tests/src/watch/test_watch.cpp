@@ -121,7 +121,7 @@ TEST(Watch, RefusesWrongOptions) {
     std::string arguments, error;
   };
   for (const Row& row :
-       {Row{"", "no run given"}, Row{"absent", "absent: no such folder; --follow waits for it"},
+       {Row{"", "--run is missing"}, Row{"absent", "absent: no such folder; --follow waits for it"},
         Row{"absent --once --follow", "absent: no such folder"}, Row{". --interval 0", "--interval is 0"},
         Row{". --interval nan", "--interval is"}, Row{". --symbols dots", "dots"}}) {
     const Outcome outcome = shell(folder, "@causeway watch " + row.arguments);
