@@ -99,7 +99,7 @@ CancelledJobLosesNothing() {
   expect_undisturbed "$run"
 }
 
-# A node that does not run the batch script dies with all its processes.
+# A node that does not run the batch script fails: all its processes are killed.
 LostNodeIsReplaced() {
   local job run=$work/lost
   job=$(EXTRA="--checkpoint-every 5" submit_training "$run" --nodes=3-4)
@@ -111,7 +111,7 @@ LostNodeIsReplaced() {
   expect_undisturbed "$run"
 }
 
-# The node that runs the batch script dies: only Slurm itself can requeue the job. Here the test reports this to Slurm,
+# The node that runs the batch script fails: only Slurm itself can requeue the job. Here the test reports this to Slurm,
 # as the health check of a site does. Without the report Slurm notices it after half a minute, as in LostNodeIsReplaced
 # and CutLinkIsNoticed.
 LostBatchHostIsReplaced() {

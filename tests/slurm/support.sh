@@ -149,7 +149,7 @@ warnings_are() { (($(grep -c "time limit is near" "$2") == $1)); }
 # A node of job $1 that does not run its batch script.
 other_node() { scontrol show hostnames "$(field "$1" NodeList)" | grep -vxF "$(field "$1" BatchHost)" | tail -n 1; }
 
-# Node $1 dies: all its processes are killed at once.
+# Node $1 fails: all its processes are killed at once.
 lose_node() {
   local process parent
   local -a dying
