@@ -22,8 +22,43 @@ struct PlanSettings {
   std::string json;
 };
 
+OptionGroup cluster_group(PlanSettings& settings) {
+  OptionGroup group{
+      "Cluster",
+      {{.name = "ranks",
+        .field = &settings.ranks,
+        .value = "N",
+        .help = "number of ranks, a GPU each",
+        .shown_default = "required"},
+       {"profile", &settings.profile, "NAME|FILE",
+        "speed and memory of its hosts: a file, with a . or / in its name, or one of the profiles that are "
+        "part of the program:"},
+       {.name = "data-parallel",
+        .field = &settings.data_parallel,
+        .value = "A",
+        .help = "only meshes with so many data groups",
+        .shown_default = "any"},
+       {.name = "context-parallel",
+        .field = &settings.context_parallel,
+        .value = "B",
+        .help = "only meshes in which so many ranks share a pack",
+        .shown_default = "any"},
+       {"layout", &settings.layout, "", "which tokens of a pack a rank holds", {"contiguous", "zigzag"}},
+       {"shard", &settings.shard, "", "as --shard of train", {"auto", "optimizer", "gradients", "parameters"}},
+       {"recompute", &settings.recompute, "", "whether blocks are recomputed", {"auto", "yes", "no"}},
+       {"offload", &settings.offload, "", "as --offload of train", {"auto", "none", "optimizer", "activations", "all"}},
+       {"search", &settings.search, "", "also show more of the meshes that fit, the fastest first"}}};
+  Option& profile = find_option(group, "profile");
+  for (const BuiltInProfile& known : built_in_profiles()) {
+    profile.help +=
+        fmt::format("{} {} ({})", known.name == built_in_profiles().front().name ? "" : ",", known.name, known.summary);
+    profile.suggestions.emplace_back(known.name);
+  }
+  return group;
+}
+
 CommandLine declare(PlanSettings& settings) {
-  CommandLine line{
+  return {
       .usage = "--model PRESET --pack-tokens N --ranks N [options]",
       .description =
           "Predicts a training on a cluster without running it: the memory of a rank by part, the seconds of a step by "
@@ -35,79 +70,44 @@ CommandLine declare(PlanSettings& settings) {
           "that needs the least, and the exit code is still 0: \"fits\" in --json is false.\n\n"
           "The figures of a cluster are its profile, a JSON file. Strategies are chosen by the functions and the cost "
           "model of train --strategy auto. What is not predicted: stragglers, reading data, checkpoints, evaluations.",
-      .groups =
-          {{"Training",
-            {{.name = "pack-tokens",
-              .field = &settings.pack_tokens,
-              .value = "N",
-              .help = "tokens of a pack, which is as long as the longest document",
-              .also = "context",
-              .binary_units = true},
-             {.name = "document-tokens",
-              .field = &settings.document_tokens,
-              .value = "N",
-              .help = "mean length of a pack's documents",
-              .shown_default = "one document fills a pack",
-              .binary_units = true},
-             {.name = "batch-tokens",
-              .field = &settings.batch_tokens,
-              .value = "N",
-              .help = "tokens of a step, at most: a data group then computes several packs a step (--accumulate "
-                      "of train), and meshes with more data groups are left out",
-              .shown_default = "one pack for each data group",
-              .binary_units = true},
-             {.name = "tokens",
-              .field = &settings.tokens,
-              .value = "N",
-              .help = "tokens of the whole training, for its time and node hours",
-              .binary_units = true},
-             {"fp8", &settings.fp8, "", "as --fp8 of train", {"off", "projections", "all"}},
-             {"gradient-dtype", &settings.gradient_dtype, "", "as --gradient-dtype of train", {"f32", "bf16"}},
-             {"price", &settings.price, "X",
-              "price of one node (a host with its GPUs) for an hour; with --tokens the cost is printed"}}},
-           {"Cluster",
-            {{.name = "ranks",
-              .field = &settings.ranks,
-              .value = "N",
-              .help = "number of ranks, a GPU each",
-              .shown_default = "required"},
-             {"profile", &settings.profile, "NAME|FILE",
-              "speed and memory of its hosts: a file, with a . or / in its name, or one of the profiles that are "
-              "part of the program:"},
-             {.name = "data-parallel",
-              .field = &settings.data_parallel,
-              .value = "A",
-              .help = "only meshes with so many data groups",
-              .shown_default = "any"},
-             {.name = "context-parallel",
-              .field = &settings.context_parallel,
-              .value = "B",
-              .help = "only meshes in which so many ranks share a pack",
-              .shown_default = "any"},
-             {"layout", &settings.layout, "", "which tokens of a pack a rank holds", {"contiguous", "zigzag"}},
-             {"shard", &settings.shard, "", "as --shard of train", {"auto", "optimizer", "gradients", "parameters"}},
-             {"recompute", &settings.recompute, "", "whether blocks are recomputed", {"auto", "yes", "no"}},
-             {"offload",
-              &settings.offload,
-              "",
-              "as --offload of train",
-              {"auto", "none", "optimizer", "activations", "all"}},
-             {"search", &settings.search, "", "also show more of the meshes that fit, the fastest first"}}},
-           {"Output", {{"json", &settings.json, "FILE", "also write the figures to this file"}}},
-           model_group(settings.model)},
+      .groups = {{"Training",
+                  {{.name = "pack-tokens",
+                    .field = &settings.pack_tokens,
+                    .value = "N",
+                    .help = "tokens of a pack, which is as long as the longest document",
+                    .also = "context",
+                    .binary_units = true},
+                   {.name = "document-tokens",
+                    .field = &settings.document_tokens,
+                    .value = "N",
+                    .help = "mean length of a pack's documents",
+                    .shown_default = "one document fills a pack",
+                    .binary_units = true},
+                   {.name = "batch-tokens",
+                    .field = &settings.batch_tokens,
+                    .value = "N",
+                    .help = "tokens of a step, at most: a data group then computes several packs a step (--accumulate "
+                            "of train), and meshes with more data groups are left out",
+                    .shown_default = "one pack for each data group",
+                    .binary_units = true},
+                   {.name = "tokens",
+                    .field = &settings.tokens,
+                    .value = "N",
+                    .help = "tokens of the whole training, for its time and node hours",
+                    .binary_units = true},
+                   {"fp8", &settings.fp8, "", "as --fp8 of train", {"off", "projections", "all"}},
+                   {"gradient-dtype", &settings.gradient_dtype, "", "as --gradient-dtype of train", {"f32", "bf16"}},
+                   {"price", &settings.price, "X",
+                    "price of one node (a host with its GPUs) for an hour; with --tokens the cost is printed"}}},
+                 cluster_group(settings),
+                 {"Output", {{"json", &settings.json, "FILE", "also write the figures to this file"}}},
+                 model_group(settings.model)},
       .examples =
           "causeway plan --model sh2-7b --pack-tokens 1M --ranks 1024\n"
           "causeway plan --model sh2-40b --pack-tokens 128K --ranks 1024 --batch-tokens 8M --search\n"
           "causeway plan --model mamba-1.4b --pack-tokens 64K --document-tokens 646 --ranks 8 --tokens 100000M "
           "--price 30 --json plan.json\n"
           "causeway plan --model sh2-7b --pack-tokens 64K --ranks 64 --profile cluster.json"};
-  Option& profile = find_option(line.groups[1], "profile");
-  for (const BuiltInProfile& known : built_in_profiles()) {
-    profile.help +=
-        fmt::format("{} {} ({})", known.name == built_in_profiles().front().name ? "" : ",", known.name, known.summary);
-    profile.suggestions.emplace_back(known.name);
-  }
-  return line;
 }
 
 void check(const PlanSettings& settings) {

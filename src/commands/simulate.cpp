@@ -20,8 +20,28 @@ struct SimulateSettings {
   std::string json;
 };
 
+OptionGroup network_group(SimulateSettings& settings) {
+  OptionGroup group{
+      "Network",
+      {{"profile", &settings.profile, "NAME|FILE",
+        "hosts, links and network: a file, with a . or / in its name, or one of the profiles that are part of "
+        "the program (causeway plan --help names them). A leaf switch has 32 hosts"},
+       {"oversubscription", &settings.oversubscription, "X",
+        "bandwidth below a leaf switch over that above it; 1: the tree does not block"},
+       {"delivery",
+        &settings.delivery,
+        "",
+        "in_order: a rank's exchanges run one after the other, each until both sides of all its messages are "
+        "there, as with NCCL; buffered: a sender does not wait for the receiver",
+        {"in_order", "buffered"}},
+       {"json", &settings.json, "FILE", "also write the figures to this file"}}};
+  for (const BuiltInProfile& known : built_in_profiles())
+    find_option(group, "profile").suggestions.emplace_back(known.name);
+  return group;
+}
+
 CommandLine declare(SimulateSettings& settings) {
-  CommandLine line{
+  return {
       .usage = "[--ranks N] [options]",
       .description =
           "Runs the exchanges of thousands of ranks in this process, without MPI, GPUs or tensors: every strategy of "
@@ -39,45 +59,29 @@ CommandLine declare(SimulateSettings& settings) {
           "us of one core, and all_to_all, ring, all_gather and the schedule gather send N^2 of them. With 1,024 ranks "
           "all rows take a few minutes. With 4,096 ranks ring sends 200 million (3 minutes, 0.8 GB), all_gather 300 "
           "million (4 minutes, 3.3 GB), and all rows take most of an hour: choose with --filter.",
-      .groups =
-          {{"Ranks and pack",
-            {{"ranks", &settings.ranks, "N", "number of ranks that share one pack"},
-             {.name = "pack-tokens",
-              .field = &settings.tokens,
-              .value = "N",
-              .help = "tokens of the pack",
-              .also = "tokens",
-              .binary_units = true},
-             {.name = "document-tokens",
-              .field = &settings.document_tokens,
-              .value = "N",
-              .help = "mean length of the pack's documents; 0, or the tokens or more: one document fills it",
-              .binary_units = true},
-             {"channels", &settings.channels, "N", "channels of the operators, a multiple of 128"},
-             {"dtype", &settings.dtype, "", "type of activations", {"bf16", "f32", "f64"}},
-             {"layout", &settings.layout, "", "which ranks hold which tokens", {"all", "contiguous", "zigzag"}},
-             {"filter", &settings.filter, "TEXT[,TEXT…]",
-              "only rows with this text, or one of several, in \"operator strategy\""}}},
-           {"Network",
-            {{"profile", &settings.profile, "NAME|FILE",
-              "hosts, links and network: a file, with a . or / in its name, or one of the profiles that are part of "
-              "the program (causeway plan --help names them). A leaf switch has 32 hosts"},
-             {"oversubscription", &settings.oversubscription, "X",
-              "bandwidth below a leaf switch over that above it; 1: the tree does not block"},
-             {"delivery",
-              &settings.delivery,
-              "",
-              "in_order: a rank's exchanges run one after the other, each until both sides of all its messages are "
-              "there, as with NCCL; buffered: a sender does not wait for the receiver",
-              {"in_order", "buffered"}},
-             {"json", &settings.json, "FILE", "also write the figures to this file"}}}},
+      .groups = {{"Ranks and pack",
+                  {{"ranks", &settings.ranks, "N", "number of ranks that share one pack"},
+                   {.name = "pack-tokens",
+                    .field = &settings.tokens,
+                    .value = "N",
+                    .help = "tokens of the pack",
+                    .also = "tokens",
+                    .binary_units = true},
+                   {.name = "document-tokens",
+                    .field = &settings.document_tokens,
+                    .value = "N",
+                    .help = "mean length of the pack's documents; 0, or the tokens or more: one document fills it",
+                    .binary_units = true},
+                   {"channels", &settings.channels, "N", "channels of the operators, a multiple of 128"},
+                   {"dtype", &settings.dtype, "", "type of activations", {"bf16", "f32", "f64"}},
+                   {"layout", &settings.layout, "", "which ranks hold which tokens", {"all", "contiguous", "zigzag"}},
+                   {"filter", &settings.filter, "TEXT[,TEXT…]",
+                    "only rows with this text, or one of several, in \"operator strategy\""}}},
+                 network_group(settings)},
       .examples =
           "causeway simulate --filter halo\n"
           "causeway simulate --ranks 4096 --filter state_carry,halo --json simulated.json\n"
           "causeway simulate --ranks 64 --pack-tokens 64K --document-tokens 0 --oversubscription 4"};
-  for (const BuiltInProfile& known : built_in_profiles())
-    find_option(line.groups[1], "profile").suggestions.emplace_back(known.name);
-  return line;
 }
 
 void check(const SimulateSettings& settings) {

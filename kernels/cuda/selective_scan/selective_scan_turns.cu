@@ -21,7 +21,7 @@ namespace {
 /// thread: 4 states of a pair of channels (TurnLane)
 /// shared memory: TurnMemory
 /// registers: exp(ΔA), then g, and h, then exp(ΔA) h_{t-1}, of 4 tokens and 8 chains; d_A
-/// One function of 150 lines, because its phases share registers and shared memory.
+/// One function, because its phases share registers and shared memory.
 template <bool Gated>
 __global__ void __launch_bounds__(32 * turn_warps, 2)
     walk_in_turns(ScanInputs<bf16> in, const __grid_constant__ TurnRun run) {

@@ -36,7 +36,7 @@ struct TurnGroup {
 };
 
 /// The chains of 4 tokens: both turns and all sums. `between` is called between the turns.
-/// One function of 120 lines, because its phases share registers.
+/// One function, because its phases share registers.
 template <bool Starts, class Between>
 __device__ void walk_tokens(TurnMemory& shared, const TurnLane& l, const TurnGroup& group, int& once,
                             float (&d_A)[lane_chains], float (&d_B)[2][4], float (&d_C)[2][4], Between&& between) {

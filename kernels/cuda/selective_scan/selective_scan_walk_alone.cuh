@@ -12,6 +12,7 @@ namespace causeway::cuda {
 /// tile for saved states, addresses and barriers. The 32 exponentials take 256 clocks of a scheduler.
 ///
 /// registers: 4 tokens' decays and inputs, which become h, of the lane's two channels; h; the rates
+/// One function, because its phases share these registers.
 template <class Shape>
 __device__ void walk_over_states_alone(const ScanInputs<bf16>& in, const WalkRun& run, const WalkPiece& piece,
                                        WalkMemory<Shape>& shared) {

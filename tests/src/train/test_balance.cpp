@@ -11,8 +11,10 @@
 #include <numeric>
 #include <sstream>
 
+#include "io/data/dataset_writer.hpp"
 #include "kernels/core/random.hpp"
 #include "src/model/flops.hpp"
+#include "src/train/data/pack_on_rank.hpp"
 #include "src/train/data/pack_sequence.hpp"
 #include "tests/src/shell.hpp"
 
