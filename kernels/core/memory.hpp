@@ -19,7 +19,8 @@ Device parse_device(std::string_view name);
 /// Caches the memory of one device for one rank: after its first step, training requests no memory from the system.
 /// Blocks are aligned to 256 bytes. Thread-safe.
 /// - CPU: a released block serves the next request of the same size. Live plus cached bytes never exceed the peak of
-///   the live bytes by more than the current request.
+///   the live bytes by more than the current request: a rank takes what is
+///   reported as its peak.
 /// - CPU, `page_locked`: memory that a GPU can copy from and to asynchronously. Block sizes are powers of two. The pool
 ///   keeps its blocks until it is destroyed, because to allocate or free one waits for the GPU.
 /// - GPU: blocks come from a CUDA memory pool that this object owns (cudaMallocFromPoolAsync), in the order of the

@@ -11,8 +11,7 @@ namespace causeway::cuda {
 /// state), 14 accesses to shared memory in 32 cycles (B and C 4 each, Δ, Δu and y 2 each), and a quarter of the 40 of a
 /// tile for saved states, addresses and barriers. The 32 exponentials take 256 clocks of a scheduler.
 ///
-/// registers: 4 tokens' decays and inputs, which become h, of the lane's two channels; h; the rates
-/// One function, because its phases share these registers.
+/// registers: 4 tokens' decays and inputs, which become h, of the lane's two channels; h; the rates (so one function)
 template <class Shape>
 __device__ void walk_over_states_alone(const ScanInputs<bf16>& in, const WalkRun& run, const WalkPiece& piece,
                                        WalkMemory<Shape>& shared) {
