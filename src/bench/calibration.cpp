@@ -14,8 +14,8 @@
 #include "src/cli/number_format.hpp"
 #include "src/model/model.hpp"
 #include "src/runtime/available_memory.hpp"
-#include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/benchmark_tensors.hpp"
+#include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/stopwatch.hpp"
 #include "src/runtime/strategy_choice.hpp"
 

@@ -4,8 +4,8 @@
 
 #include "kernels/probe.hpp"
 #include "kernels/reorder.hpp"
-#include "src/runtime/gemm_rate.hpp"
 #include "src/runtime/benchmark_tensors.hpp"
+#include "src/runtime/gemm_rate.hpp"
 
 namespace causeway {
 namespace {

@@ -151,7 +151,9 @@ Task blocked_backward_task(const Workload& of) {
 }
 
 /// Rates of filters that decay over a few tokens to a few hundred.
-TensorView rates(BenchmarkTensors& made, const Workload& of) { return made.random(of.wide(), {of.channels, modes}, -6, -1); }
+TensorView rates(BenchmarkTensors& made, const Workload& of) {
+  return made.random(of.wide(), {of.channels, modes}, -6, -1);
+}
 TensorView residues(BenchmarkTensors& made, const Workload& of) {
   return made.random(of.wide(), {of.channels, modes}, -0.05, 0.05);
 }
@@ -237,7 +239,8 @@ Task block_backward_task(const Workload& of) {
 /// long_conv with as many taps as tokens and one filter for each `channels_per_filter` channels. A kernel need not read
 /// taps beyond the longest document.
 /// The spectra that forward keeps for backward; absent unless `keeps`.
-TensorView kept_spectra(BenchmarkTensors& made, const Workload& of, bool keeps, const GatedConvInputs& in, TensorView taps) {
+TensorView kept_spectra(BenchmarkTensors& made, const Workload& of, bool keeps, const GatedConvInputs& in,
+                        TensorView taps) {
   return keeps ? made.random(of.wide(), {fft_conv_spectra_values(of.stream, in, taps)}) : TensorView{};
 }
 

@@ -271,7 +271,7 @@ TEST(Train, WrongOptionsAndDamagedCheckpointsHaveTheirExitCodes) {
   const Row table[] = {
       {train({}), 2, "--run is missing"},
       {"@causeway train --run x", 2, "--data is missing"},
-      {"@mpirun -n 2 causeway train --run x --dry-run", 2, "--data is missing"},
+      {"@mpirun -n 2 @causeway train --run x --dry-run", 2, "--data is missing"},
       {train({{"run", "good"}, {"seed", "1"}}), 2, "contains a run already"},
       {train({{"run", "good"}, {"resume", "auto"}}), 2, "--seed is 0"},
       {train({{"run", "good"}, {"seed", "1"}, {"resume", "auto"}, {"width", "64"}}), 2,
