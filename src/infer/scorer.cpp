@@ -23,8 +23,8 @@
 #include "src/model/model_checkpoint.hpp"
 #include "src/runtime/host_copy.hpp"
 #include "src/runtime/strategy_choice.hpp"
-#include "src/train/fault_injection.hpp"
 #include "src/train/data/pack_on_rank.hpp"
+#include "src/train/fault_injection.hpp"
 
 namespace causeway {
 namespace {

@@ -10,10 +10,10 @@
 #include "src/cli/launch.hpp"
 #include "src/health/fault_settings.hpp"
 #include "src/model/optimizer.hpp"
+#include "src/train/data/pack_on_rank.hpp"
 #include "src/train/settings/compute_settings.hpp"
 #include "src/train/settings/model_settings.hpp"
 #include "src/train/settings/step_options.hpp"
-#include "src/train/data/pack_on_rank.hpp"
 
 namespace causeway {
 
