@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "tests/support/dropping_transport.hpp"
 #include "tests/support/ranks.hpp"
 
@@ -39,6 +41,22 @@ TEST_P(Meshes, WithoutExtentsAllRanksAreOneContextGroup) {
     const Mesh mesh(copy_of(world), 0, 0);
     EXPECT_EQ(mesh.data_size, 1);
     EXPECT_EQ(mesh.context.size(), world.size());
+  });
+}
+
+TEST_P(Meshes, TrafficIsThatOfTheWorldAndOfTheContextGroup) {
+  on_ranks(GetParam(), [](Communicator& world) {
+    Mesh mesh(copy_of(world), 0, 0);
+    std::vector<double> values(8, 1.0);
+    const TensorView view = view_of(values.data(), DType::f64, {8});
+    mesh.world.all_reduce(view, Reduction::sum, Stream());
+    const Traffic once = mesh.traffic();
+    EXPECT_EQ(once.bytes_sent > 0, mesh.world.size() > 1);
+    mesh.context.all_reduce(view, Reduction::sum, Stream());
+    const Traffic twice = mesh.traffic();
+    EXPECT_EQ(twice.bytes_sent, 2 * once.bytes_sent);
+    EXPECT_EQ(twice.messages_sent, 2 * once.messages_sent);
+    EXPECT_GE(twice.exposed_s, once.exposed_s);
   });
 }
 
