@@ -8,7 +8,7 @@
 #include "src/bench/calibration.hpp"
 #include "src/bench/checkpoint.hpp"
 #include "src/bench/operators.hpp"
-#include "src/bench/step_report.hpp"
+#include "src/bench/step/step_report.hpp"
 #include "src/bench/strategies.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/cores.hpp"

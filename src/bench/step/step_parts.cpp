@@ -1,4 +1,4 @@
-#include "src/bench/step_parts.hpp"
+#include "src/bench/step/step_parts.hpp"
 
 #include <algorithm>
 

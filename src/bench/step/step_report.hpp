@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "src/bench/step.hpp"
+#include "src/bench/step/step.hpp"
 
 namespace causeway {
 

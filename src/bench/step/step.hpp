@@ -3,8 +3,8 @@
 #include <optional>
 #include <string>
 
-#include "src/bench/step_documents.hpp"
-#include "src/bench/step_parts.hpp"
+#include "src/bench/step/step_documents.hpp"
+#include "src/bench/step/step_parts.hpp"
 #include "src/train/settings/compute_settings.hpp"
 #include "src/train/settings/model_settings.hpp"
 #include "src/train/settings/step_options.hpp"

@@ -1,4 +1,4 @@
-#include "src/bench/step_documents.hpp"
+#include "src/bench/step/step_documents.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include "src/bench/step_report.hpp"
+#include "src/bench/step/step_report.hpp"
 
 #include <fmt/format.h>
 

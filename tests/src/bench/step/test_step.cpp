@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "src/bench/step_documents.hpp"
-#include "src/bench/step_parts.hpp"
+#include "src/bench/step/step_documents.hpp"
+#include "src/bench/step/step_parts.hpp"
 #include "tests/src/shell.hpp"
 #include "tests/support/packmamba_lengths.hpp"
 #include "tests/support/temporary_folder.hpp"
