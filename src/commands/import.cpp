@@ -148,7 +148,8 @@ ExitCode execute(const ImportSettings& settings) {
   std::string text = fmt::format("{}: {}, {}\n", one_line(options.out), counted(report.documents, "document"),
                                  counted(report.tokens, "token"));
   if (report.empty_documents > 0)
-    text += fmt::format("{} of the documents are empty; packing skips them\n", report.empty_documents);
+    text += fmt::format("{} of the documents {} empty; packing skips {}\n", report.empty_documents,
+                        report.empty_documents == 1 ? "is" : "are", report.empty_documents == 1 ? "it" : "them");
   if (report.passed_over.records > 0)
     text += fmt::format("{} wrong {} passed over\n", report.passed_over.records,
                         report.passed_over.records == 1 ? "record was" : "records were");

@@ -130,7 +130,7 @@ TEST(CommandLineInterface, DataCommandsAnswerAndRefuse) {
       {"import c.jsonl --out c.h5 --force --append-eod 600", 2, "", "append-eod is 600"},
       {"import c.jsonl --out c.h5 --force --reverse-complement both", 2, "", "--reverse-complement"},
       {"import --format megatron - --out c.h5 --force", 2, "", "is read at any offset, expected the name of a file"},
-      {"import a.fa b.jsonl --out data.h5", 0, "data.h5: 4 documents, 15 tokens\n1 of the documents are empty",
+      {"import a.fa b.jsonl --out data.h5", 0, "data.h5: 4 documents, 15 tokens\n1 of the documents is empty",
        "4 documents"},
       {"import a.fa --out upper.h5 --format fasta --uppercase --vocabulary 256", 0, "12 tokens", ""},
       {"import a.fa --out data.h5", 2, "", "data.h5: exists; --force replaces it"},
