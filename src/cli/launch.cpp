@@ -77,9 +77,12 @@ bool started_by_script() {
   return false;
 }
 
+/// Whether the launcher itself started this process and others.
+bool is_one_of_several() { return launched_processes() > 1 && !started_by_script(); }
+
 /// For a process that needs no other: takes part in the comparison of command lines, and leaves MPI.
 void compare_command_lines(const std::string& command_line) {
-  if (launched_processes() < 2 || started_by_script()) return;
+  if (!is_one_of_several()) return;
   {
     Communicator world(make_mpi_transport());
     Communicator control = check_together(world, [] {});
@@ -187,7 +190,13 @@ int launcher_rank() {
 
 ExitCode launch(const LaunchOptions& options, const std::function<ExitCode(Communicator)>& body) {
   if (uses_mpi(options)) return launch_processes(options, body);
-  return run_alone(options.command_line, [&] { return launch_threads(options, body); });
+  return run_alone(options.command_line, [&] {
+    require(
+        !is_one_of_several(),
+        "--transport is local, but several processes were started, each of which would do all of the work; expected "
+        "mpi, or one process");
+    return launch_threads(options, body);
+  });
 }
 
 ExitCode run_alone(const std::string& command_line, const std::function<ExitCode()>& body) {

@@ -89,6 +89,12 @@ TEST_F(RankDifferences, OfCommandsWithoutRanksAreRefused) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "new"));
 }
 
+TEST_F(RankDifferences, SeveralProcessesThatWouldEachDoAllOfTheWorkAreRefused) {
+  const std::string train = "@causeway train --steps 3 --data a/data.h5 --run new --transport local --ranks 2" + shape;
+  expect_refused({train, train, "--transport is local, but several processes were started"});
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "new"));
+}
+
 /// Only one process for each rank can start MPI: a command without ranks leaves it to the next one of a script.
 TEST_F(RankDifferences, AScriptOfSeveralCommandsRunsUnderALauncher) {
   folder_.write("script.sh", expanded("set -e\n@causeway import a/x.lines --out i.h5 --force\n@causeway inspect a/run\n"
