@@ -10,7 +10,6 @@
 #include "kernels/blocked_conv.hpp"
 #include "kernels/causal_conv.hpp"
 #include "kernels/composed/expect_hyena_block.hpp"
-#include "kernels/composed/featurizer.hpp"
 #include "kernels/core/integer.hpp"
 #include "kernels/modal_conv.hpp"
 
@@ -181,6 +180,13 @@ class FilterHalo {
   Tensor features_, products_;  // of features_ only k's and v's columns
 };
 
+void featurizer_adjoint(const Stream& stream, const HyenaBlockBackward& args, TensorView d_features) {
+  const HyenaBlockInputs& in = args.in;
+  if (args.d_halo.present()) fill(stream, {.value = 0, .y = args.d_halo});
+  featurize_adjoint(stream, args, all_three, inputs_of(in), nearest_rows(in, in.halo), in.segments,
+                    Parts::columns_of(d_features), {{args.d_q, args.d_k, args.d_v}}, nearest_rows(in, args.d_halo));
+}
+
 }  // namespace
 
 void hyena_block_forward(const Stream& stream, const HyenaBlockForward& args) {
@@ -199,13 +205,6 @@ void hyena_block_forward(const Stream& stream, const HyenaBlockForward& args) {
                                        .state_out = args.state_out});
   const FilterHalo before(stream, in);
   blocked_conv_forward(stream, {.in = gated(in, features), .halo = before.products(), .taps = in.taps, .y = args.y});
-}
-
-void featurizer_adjoint(const Stream& stream, const HyenaBlockBackward& args, TensorView d_features) {
-  const HyenaBlockInputs& in = args.in;
-  if (args.d_halo.present()) fill(stream, {.value = 0, .y = args.d_halo});
-  featurize_adjoint(stream, args, all_three, inputs_of(in), nearest_rows(in, in.halo), in.segments,
-                    Parts::columns_of(d_features), {{args.d_q, args.d_k, args.d_v}}, nearest_rows(in, args.d_halo));
 }
 
 void hyena_block_backward(const Stream& stream, const HyenaBlockBackward& args) {

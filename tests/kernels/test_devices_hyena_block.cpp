@@ -178,9 +178,10 @@ TEST_P(DevicesHyenaBlock, EqualsTheCpuOnLongRuns) {
 /// With so many channels a block of threads of a GPU takes several tiles of tokens, one after the other.
 TEST_P(DevicesHyenaBlock, EqualsTheCpuOnManyChannels) {
   const std::vector<std::int64_t> short_ones{-5, 1, 250, 256, 257, 700, 1023, 1024, 1279, 1535, 1900, 2100},
-      last_of_a_tile{0, 15, 47, 111, 127, 271, 527, 1039, 2100};  // documents begin with a tile's last token
+      last_of_a_tile{0, 15, 47, 111, 127, 271, 527, 1039, 2100},  // documents begin with a tile's last token
+      seconds{0, 257, 513, 770, 1025, 1026, 1537, 2100};          // … with the second token of 256
   for (const auto& cu_seqlens :
-       {short_ones, last_of_a_tile, std::vector<std::int64_t>{-1, 2100}, std::vector<std::int64_t>{0, 2100}})
+       {short_ones, last_of_a_tile, seconds, std::vector<std::int64_t>{-1, 2100}, std::vector<std::int64_t>{0, 2100}})
     expect_equal_to_the_cpu({.groups = 205,
                              .group_size = 16,
                              .featurizer = 3,
@@ -189,6 +190,24 @@ TEST_P(DevicesHyenaBlock, EqualsTheCpuOnManyChannels) {
                              .tokens = 2100,
                              .cu_seqlens = cu_seqlens},
                             1);
+}
+
+/// Blocks of threads add sums in the L2 cache.
+TEST_P(DevicesHyenaBlock, GivesTheSameBitsEveryTime) {
+  const RunCase run{.groups = 40,
+                    .group_size = 16,
+                    .featurizer = 3,
+                    .taps = 0,
+                    .modes = 16,
+                    .tokens = 3000,
+                    .cu_seqlens = {0, 1, 600, 1025, 3000},
+                    .joined = false};
+  const Tensors in = inputs(cpu(), run, GetParam(), 1), first = on_gpu(run, in);
+  for (int time = 0; time < 5; ++time) {
+    const Tensors again = on_gpu(run, in);
+    for (const char* name : {"y", "d_q", "d_k", "d_v", "d_featurizer", "d_skip", "d_residues", "d_log_rates"})
+      EXPECT_TRUE(same_bits(view(first, name), view(again, name))) << name;
+  }
 }
 
 TEST_P(DevicesHyenaBlock, KeepsNonFiniteValuesInTheirDocument) {

@@ -1,118 +1,71 @@
-#include "kernels/composed/featurizer.hpp"
-#include "kernels/cuda/modal_conv/modal_block_features.cuh"
-#include "kernels/cuda/modal_conv/modal_conv_mma_backward.cuh"
-#include "kernels/cuda/modal_conv/modal_conv_mma_forward_pass.cuh"
+#include "kernels/cuda/modal_conv/modal_block_pass.cuh"
+#include "kernels/cuda/modal_conv/modal_block_states.cuh"
 #include "kernels/cuda/modal_conv/modal_conv_mma_launch.cuh"
 
-/// hyena_block with 16 modes, backward: the two passes with the features of q, k and v made where they are loaded
-/// (modal_block_features.cuh); then the featurizer's adjoint, a kernel of its own. In the pass from right to left f_q,
-/// f_k and f_v are rounded, and so are their gradients between the passes and the adjoint.
+/// hyena_block with 16 modes, backward: a pass over the states, from left to right; a pass from right to left, which
+/// makes all gradients; and what is left at the borders of ranges.
 namespace causeway::cuda::modal_mma {
 namespace {
 
-/// x of the pass from left to right.
-struct QueryOperands {
-  struct Args {
-    ForwardArgs run;  ///< q: d_y; y: the gradient of f_q; k and v before the featurizer
-    BlockRows in;
-  };
-  struct Memory {
-    ForwardMemory run;
-    FeatureMemory features;
-  };
-  static_assert(sizeof(Memory) <= 232448);
-  const Args& args;
-  Memory& memory;
-  FeatureProduct<false> product;
-  int column, warp, lane;
+struct FeaturizerArgs {
+  BlockRows in;
+  SegmentsView documents;
+  UnitPlan plan;
+  const float* edges;  ///< as in BlockOperands::Args
+  Rows<bf16> d_q, d_k, d_v, d_halo;
+  Rows<float> d_featurizer;
+};
 
-  __device__ static const ForwardArgs& run_of(const Args& args) { return args.run; }
-  __device__ static void set_up(const Args& args, Memory& memory, int column, int unit, int warp, int lane) {
-    memory.features.load_weights(args.in, column);
-    if (warp < computing_warps)
-      memory.features.fetch_rows(args.in, unit, 0, column * block_channels + warp * warp_channels, warp, lane);
-  }
-  __device__ QueryOperands(const Args& args_, Memory& memory_, int column_, int warp_, int lane_)
-      : args(args_), memory(memory_), product(lane_), column(column_), warp(warp_), lane(lane_) {}
-  __device__ void begin_unit(int unit, int end, int slot) const {
-    wait_for_async_copies<0>();
-    __syncwarp();
-    if (unit + 1 < end)
-      memory.features.fetch_rows(args.in, unit + 1, 1 - slot, column * block_channels + warp * warp_channels, warp,
-                                 lane);
-  }
-  __device__ void load(ProductOperands& x, const UnitStarts& starts, int slot, const LaneAddress& address) const {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      TokenPairs<4> k, v;
-      k.load(shared_address(memory.run.kv[0]), memory.features.rows[slot][1], address, half, warp, lane);
-      v.load(shared_address(memory.run.kv[1]), memory.features.rows[slot][2], address, half, warp, lane);
-      multiply_features(x.high + 4 * half, x.low + 4 * half, k, v, product,
-                        memory.features.weights + warp * warp_channels + 4 * half, starts, lane);
+/// The gradients of the last two tokens before each range, and d_featurizer: sums in a fixed order, in float64.
+///
+/// thread: a channel of an input
+__global__ void __launch_bounds__(256) featurizer_kernel(const __grid_constant__ FeaturizerArgs args) {
+  const BlockRows& in = args.in;
+  const std::int64_t at = std::int64_t{blockIdx.x} * 256 + threadIdx.x, D = in.channels, channel = at % D;
+  const int input = static_cast<int>(at / D);
+  if (input >= 3) return;
+  const float w[3] = {in.weight(input, channel, 0), in.weight(input, channel, 1), in.weight(input, channel, 2)};
+  double sums[3] = {0, 0, 0};
+  for (int range = 0; range < args.plan.ranges; ++range) {
+    const float* const row =
+        args.edges + (std::int64_t{range} * args.plan.columns * block_channels + channel) * edge_of_channel;
+    const float* const parts = row + input * 32;
+    for (int i = 0; i < 32; ++i)
+      if (i % 4 < 3) sums[i % 4] += double{parts[i]};
+    // d_f of tokens B - 2 to B + 1, of which the range begins with B. q's are in mirrored order.
+    const std::int64_t B = std::int64_t{args.plan.begin(range)} * unit_tokens;
+    const std::uint32_t next = __float_as_uint(row[edge_first + input]);
+    const float n0 = input == 0 ? high_bf16(next) : low_bf16(next), n1 = input == 0 ? low_bf16(next) : high_bf16(next);
+    std::int64_t low = 0, high = args.documents.count + 1;  // whether a document begins with B - 1
+    while (low < high) {
+      const std::int64_t middle = (low + high) / 2;
+      args.documents.cu_seqlens[middle] < B - 1 ? low = middle + 1 : high = middle;
+    }
+    const bool starts = low <= args.documents.count && args.documents.cu_seqlens[low] == B - 1;
+    const float near = widened(in.before(input, B - 1, channel)), far = widened(in.before(input, B - 2, channel));
+    sums[1] += double{near} * double{n0};
+    sums[2] += double{near} * double{n1};
+    if (!starts) sums[2] += double{far} * double{n0};
+    if (range > 0) {
+      const std::uint32_t last =
+          __float_as_uint(row[edge_last + input - args.plan.columns * block_channels * edge_of_channel]);
+      const float l0 = input == 0 ? high_bf16(last) : low_bf16(last),
+                  l1 = input == 0 ? low_bf16(last) : high_bf16(last);
+      const Rows<bf16>& to = input == 0 ? args.d_q : input == 1 ? args.d_k : args.d_v;
+      to(B - 1, channel) = narrowed<bf16>(w[0] * l1 + w[1] * n0 + w[2] * n1);
+      float d = w[0] * l0;
+      if (!starts) d += w[1] * l1 + w[2] * n0;
+      to(B - 2, channel) = narrowed<bf16>(d);
+    } else if (args.d_halo.data != nullptr) {
+      for (int back = 1; back < in.width; ++back) {
+        const float d = back == 1 ? w[1] * n0 + w[2] * n1 : w[2] * n0;
+        args.d_halo(in.width - 1 - back, input * D + channel) = narrowed<bf16>(back <= in.reached ? d : 0.0f);
+      }
     }
   }
-};
-
-/// dc, k and v of the pass from right to left.
-struct BlockOperands : GatedOperands {
-  struct Args {
-    BackwardArgs run;  ///< q, k and v before the featurizer; d_k, d_v: the gradients of f_k, f_v
-    BlockRows in;
-  };
-  struct Memory {
-    BackwardMemory run;
-    FeatureMemory features;
-  };
-  static_assert(sizeof(Memory) <= 232448);
-  const Args& args;
-  Memory& memory;
-  FeatureProduct<true> mirrored;
-  FeatureProduct<false> product;
-  int column, warp, lane, slot = 0;
-
-  __device__ static const BackwardArgs& run_of(const Args& args) { return args.run; }
-  __device__ static void set_up(const Args& args, Memory& memory, int column, int unit, int warp, int lane) {
-    memory.features.load_weights(args.in, column);
-    if (warp < computing_warps)
-      memory.features.fetch_rows(args.in, unit, 0, column * block_channels + warp * warp_channels, warp, lane);
-  }
-  __device__ BlockOperands(const Args& args_, Memory& memory_, int column_, int warp_, const LaneAddress& at)
-      : GatedOperands(memory_.run, warp_, at),
-        args(args_),
-        memory(memory_),
-        mirrored(static_cast<int>(threadIdx.x) % 32),
-        product(static_cast<int>(threadIdx.x) % 32),
-        column(column_),
-        warp(warp_),
-        lane(static_cast<int>(threadIdx.x) % 32) {}
-  __device__ void begin_unit(int unit, int i, int begin) {
-    slot = i % 2;
-    wait_for_async_copies<0>();
-    __syncwarp();
-    if (unit > begin)
-      memory.features.fetch_rows(args.in, unit - 1, 1 - slot, column * block_channels + warp * warp_channels, warp,
-                                 lane);
-  }
-  /// Features in place of an input, as pieces.
-  template <bool Mirrored>
-  __device__ void featurize(unsigned tensor, int input, const FeatureProduct<Mirrored>& by,
-                            const UnitStarts& starts) const {
-    TokenPairs<warp_channels> x;
-    x.load_all(tensor, memory.features.rows[slot][input], pieces, warp, lane);
-    __syncwarp();
-    std::uint32_t f[warp_channels][4];
-    make_features(f, x, by, memory.features.weights + warp * warp_channels, input, starts, lane);
-    pieces.store_all(tensor, f);
-  }
-  __device__ void prepare_qd(const UnitStarts& starts) const {
-    featurize(qd_at, 0, mirrored, starts);
-    rearrange<true>(qd_at + tensor_bytes);
-  }
-  __device__ void prepare_kv(const UnitStarts& starts) const {
-    featurize(kv_at, 1, product, starts);
-    featurize(kv_at + tensor_bytes, 2, product, starts);
-  }
-};
+  for (int lag = 0; lag < in.width; ++lag)
+    args.d_featurizer(input * D + channel, in.width - 1 - lag) += static_cast<float>(sums[lag]);
+}
 
 }  // namespace
 
@@ -125,8 +78,7 @@ bool suits(const HyenaBlockBackward& args) {
          can_be_mapped(in.v) && can_be_mapped(args.d_y) && has_kernels();
 }
 
-// Lower bound: 7 accesses per element; the two passes and the adjoint have 4, 6 and 9: 2.43 ms for L 65536, D 4096 on
-// an H200. Measured: README.md.
+// Lower bound: 7 accesses per element; both passes have 9: 1.15 ms for L 65536, D 4096 on an H200. Measured: README.md.
 void backward(const Stream& stream, const HyenaBlockBackward& args) {
   const HyenaBlockInputs& in = args.in;
   const std::int64_t D = in.q.columns();
@@ -134,19 +86,19 @@ void backward(const Stream& stream, const HyenaBlockBackward& args) {
   const Filter filter = filter_of(gated, in.residues, in.log_rates);
   const UnitPlan plan = plan_of(in.segments.tokens, D);
   const Workspace memory(stream, plan, filter);
-  const Tensor d_features(stream, in.q.dtype, {in.q.rows(), 3 * D});
   const auto map = [](TensorView x) { return tensor_map(x, unit_tokens, block_channels, true); };
-  const auto d_feature = [&](std::int64_t part) { return map(d_features.view().slice_columns(part * D, D)); };
-  const Tensor mode_parts(stream, DType::f32, {plan.ranges, D, 2 * mode_count}),
-      lag_parts(stream, DType::f32, {plan.ranges, D, 4 * 32}), states(stream, DType::f32, {plan.units, D, mode_count});
+  const MappedTensor d_q(stream, args.d_q), d_k(stream, args.d_k), d_v(stream, args.d_v);
+  const Tensor sums = Tensor::zeros(stream, DType::f32, {plan.ranges, plan.columns * block_channels, sums_of_channel}),
+               states(stream, DType::f32, {plan.units, D, mode_count}),
+               edges = Tensor::zeros(stream, DType::f32, {plan.ranges, plan.columns * block_channels, edge_of_channel});
   const auto* const constants = memory.constants.view().row<const ChannelConstants>(0);
   const BlockRows rows(in);
-  // 1. The gradient of f_q, and the states.
-  const ForwardArgs query{
-      .q = map(args.d_y),
+  // 1. The states that enter units.
+  const ForwardArgs forth{
+      .q = map(in.k),  // q and y are not accessed
       .k = map(in.k),
       .v = map(in.v),
-      .y = d_feature(0),
+      .y = map(in.k),
       .constants = constants,
       .filter = filter,
       .documents = in.segments,
@@ -158,18 +110,20 @@ void backward(const Stream& stream, const HyenaBlockBackward& args) {
       .parts = memory.parts.view().row<float>(0),
       .part_starts = memory.starts.view().row<int>(0),
       .entering = Rows<const float>({})};
-  if (plan.ranges > 1) launch_block_forward_parts(stream, query, in, plan.parts() - range_parts);
-  launch_kernel<forward_kernel<false, QueryOperands>>(stream, plan.columns * plan.ranges, block_threads,
-                                                      sizeof(QueryOperands::Memory),
-                                                      QueryOperands::Args{.run = query, .in = rows});
-  // 2. Those of f_k and f_v, and the parameters.
-  const BlockOperands::Args rest{
+  launch_kernel<states_kernel>(stream, plan.columns * plan.ranges, block_threads, sizeof(StatesMemory),
+                               StatesArgs{.run = forth, .in = rows});
+  const int group = 16;                                           // units of a block
+  const int groups = (plan.units / plan.ranges + group) / group;  // of the longest range
+  launch_kernel<complete_states_kernel>(stream, plan.columns * groups * plan.ranges, 256, 0,
+                                        CompletionArgs{.run = forth, .units = group, .groups = groups});
+  // 2. The gradients.
+  const BlockOperands::Args back{
       .run = {.q = map(in.q),
               .d_y = map(args.d_y),
               .k = map(in.k),
               .v = map(in.v),
-              .d_k = d_feature(1),
-              .d_v = d_feature(2),
+              .d_k = d_k.map(),
+              .d_v = d_v.map(),
               .constants = constants,
               .filter = filter,
               .documents = in.segments,
@@ -180,17 +134,28 @@ void backward(const Stream& stream, const HyenaBlockBackward& args) {
               .parts = memory.parts.view().row<float>(0),
               .part_starts = memory.starts.view().row<int>(0),
               .first_part = range_parts,
-              .mode_parts = mode_parts.view().row<float>(0),
-              .lag_parts = lag_parts.view().row<float>(0)},
-      .in = rows};
+              .sums = sums.view().row<float>(0)},
+      .d_q = d_q.map(),
+      .in = rows,
+      .edges = edges.view().row<float>(0)};
   if (plan.ranges > 1)
     launch_kernel<backward_kernel<true, BlockOperands>>(stream, plan.columns * (plan.parts() - range_parts),
-                                                        block_threads, sizeof(BlockOperands::Memory), rest);
+                                                        block_threads, sizeof(BlockOperands::Memory), back);
   launch_kernel<backward_kernel<false, BlockOperands>>(stream, plan.columns * plan.ranges, block_threads,
-                                                       sizeof(BlockOperands::Memory), rest);
-  add_parameters(stream, rest.run, args.d_residues, args.d_log_rates, args.d_skip);
-  // 3. The featurizer.
-  composed::featurizer_adjoint(stream, args, d_features);
+                                                       sizeof(BlockOperands::Memory), back);
+  add_parameters(stream, back.run, args.d_residues, args.d_log_rates, args.d_skip);
+  for (const MappedTensor* x : {&d_q, &d_k, &d_v}) x->write_back(stream);
+  // 3. What ranges leave for each other, and d_featurizer.
+  launch_kernel<featurizer_kernel>(stream, static_cast<int>(ceil_div(3 * D, 256)), 256, 0,
+                                   FeaturizerArgs{.in = rows,
+                                                  .documents = in.segments,
+                                                  .plan = plan,
+                                                  .edges = back.edges,
+                                                  .d_q = Rows<bf16>(args.d_q),
+                                                  .d_k = Rows<bf16>(args.d_k),
+                                                  .d_v = Rows<bf16>(args.d_v),
+                                                  .d_halo = Rows<bf16>(args.d_halo),
+                                                  .d_featurizer = Rows<float>(args.d_featurizer)});
 }
 
 }  // namespace causeway::cuda::modal_mma

@@ -5,10 +5,10 @@
 #include "kernels/cuda/modal_conv/modal_conv_mma_pieces.cuh"
 #include "kernels/hyena_block.hpp"
 
-/// The featurizer of hyena_block in both passes of the backward, on tensor cores. The features of a tile's tokens 8 to
-/// 15 are the tile [16 tiles, 16 tokens] times B, B[s][t] = w[8 + t - s]; those of tokens 0 to 7 are the tile half a
-/// tile earlier times the same B. The inputs lie in memory as operands lie in registers, and bf16 are multiplied
-/// exactly, so f has float32's error before it is rounded.
+/// The featurizer of hyena_block in the backward, on tensor cores: inputs, and the features of the pass from left to
+/// right. The features of a tile's tokens 8 to 15 are the tile [16 tiles, 16 tokens] times B, B[s][t] = w[8 + t - s];
+/// those of tokens 0 to 7 are the tile half a tile earlier times the same B. The inputs lie in memory as operands lie
+/// in registers, and bf16 are multiplied exactly, so f has float32's error.
 ///
 /// Of the half tile before, only its last two tokens count, and every lane loads those. Documents: a product has the
 /// tokens of one document of each tile only (LaneDocuments), so NaN stays in its document.
@@ -49,65 +49,48 @@ struct FeatureMemory {
   uint4 rows[2][3][2][computing_warps];
 
   /// By all threads of a block, which must meet afterwards.
+  template <int threads = block_threads>
   __device__ void load_weights(const BlockRows& in, int column) {
-    for (int i = static_cast<int>(threadIdx.x); i < 3 * block_channels; i += block_threads) {
+    for (int i = static_cast<int>(threadIdx.x); i < 3 * block_channels; i += threads) {
       const int c = i / 3, n = i % 3;
       const auto w = [&](int lag) { return in.weight(n, column * block_channels + c, lag); };
       weights[c][n] = {pack_bf16(w(0), w(1)), pack_bf16(w(2), 0.0f)};
     }
   }
-  /// Starts copies of a warp's rows before a unit; wait_for_async_copies() and the warp's meeting end them.
-  __device__ void fetch_rows(const BlockRows& in, int unit, int slot, std::int64_t channel, int warp, int lane) {
-    if (lane < 6) {
-      const int n = lane / 2, row = lane % 2;
-      const std::int64_t token = std::int64_t{unit} * unit_tokens - 2 + row;
-      uint4& to = rows[slot][n][row][warp];
-      if (token >= 0 && channel < in.channels) {
-        copy_16_bytes_async(shared_address(&to), &in.of(n)(token, channel), true);
-      } else {
-        std::uint32_t words[4];
+  /// Starts the copy of a row of 8 channels before a unit.
+  __device__ void fetch_row(const BlockRows& in, int unit, int slot, std::int64_t channel, int n, int row, int warp) {
+    const std::int64_t token = std::int64_t{unit} * unit_tokens - 2 + row;
+    uint4& to = rows[slot][n][row][warp];
+    if (token >= 0 && channel < in.channels) {
+      copy_16_bytes_async(shared_address(&to), &in.of(n)(token, channel), true);
+    } else {
+      std::uint32_t words[4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-          words[i] = std::uint32_t{in.before(n, token, channel + 2 * i).bits} |
-                     std::uint32_t{in.before(n, token, channel + 2 * i + 1).bits} << 16;
-        to = {words[0], words[1], words[2], words[3]};
-      }
+      for (int i = 0; i < 4; ++i)
+        words[i] = std::uint32_t{in.before(n, token, channel + 2 * i).bits} |
+                   std::uint32_t{in.before(n, token, channel + 2 * i + 1).bits} << 16;
+      to = {words[0], words[1], words[2], words[3]};
     }
+  }
+  /// Of a warp's rows; wait_for_async_copies() and the warp's meeting end them.
+  __device__ void fetch_rows(const BlockRows& in, int unit, int slot, std::int64_t channel, int warp, int lane) {
+    if (lane < 6) fetch_row(in, unit, slot, channel, lane / 2, lane % 2, warp);
     commit_async_copies();
   }
 };
 
-/// Channels of an input in a unit, as operands: [channel][th + 2 half of tokens], and [4]: the half tile before tile
-/// 2 g.
-template <int Channels>
+/// A warp's channels of an input in a unit, as operands: [channel][th + 2 half of tokens], and [4]: the half tile
+/// before tile 2 g.
 struct TokenPairs {
-  std::uint32_t of[Channels][5];
+  std::uint32_t of[warp_channels][5];
 
   /// All of a warp's channels. rows: the two rows before the unit.
-  __device__ void load_all(unsigned tensor, const uint4 (&rows)[2][computing_warps], const Pieces& pieces, int warp,
-                           int lane) {
+  __device__ void load(unsigned tensor, const uint4 (&rows)[2][computing_warps], const Pieces& pieces, int warp,
+                       int lane) {
     const int odd = pieces.order.odd;
     pieces.pairs<false>(of, tensor);
     pieces.split_rows(of, 4, load_shared_16(before(tensor, rows, odd, warp, lane)),
                       load_shared_16(before(tensor, rows, 1 - odd, warp, lane)));
-  }
-  /// Channels 4 half to 4 half + 3 of a warp.
-  __device__ void load(unsigned tensor, const uint4 (&rows)[2][computing_warps], const LaneAddress& at, int half,
-                       int warp, int lane) {
-    const unsigned part = static_cast<unsigned>(half * 8);
-    const auto put = [&](int n, uint2 a, uint2 b) {
-      of[0][n] = __byte_perm(a.x, b.x, 0x5410);
-      of[1][n] = __byte_perm(a.x, b.x, 0x7632);
-      of[2][n] = __byte_perm(a.y, b.y, 0x5410);
-      of[3][n] = __byte_perm(a.y, b.y, 0x7632);
-    };
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      const unsigned from = tensor + static_cast<unsigned>(n % 2 * 2048 + n / 2 * 1024) + part;
-      put(n, load_shared_8(from + at.x[0]), load_shared_8(from + at.x[1]));
-    }
-    put(4, load_shared_8(before(tensor, rows, 0, warp, lane) + part),
-        load_shared_8(before(tensor, rows, 1, warp, lane) + part));
   }
 
  private:
@@ -134,12 +117,11 @@ struct PairMasks {
 };
 
 /// A lane's operands of the products. Mirrored: outputs by places.
-template <bool Mirrored>
 struct FeatureProduct {
   unsigned selectors[2];
 
   __device__ explicit FeatureProduct(int lane) {
-    const int g = lane / 4, j = lane % 4, lag = Mirrored ? 15 - g - 2 * j : 8 + g - 2 * j;
+    const int g = lane / 4, j = lane % 4, lag = 8 + g - 2 * j;
     selectors[0] = selector(lag), selectors[1] = selector(lag - 8);
   }
   /// f[half of places or tokens]: of 16 tiles, as the product has it.
@@ -162,8 +144,8 @@ struct FeatureProduct {
     const std::uint32_t b0 = __byte_perm(weights.x, weights.y, selectors[0]),
                         b1 = __byte_perm(weights.x, weights.y, selectors[1]);
     clear(f);
-    mma_16x8x16(f[Mirrored ? 0 : 1], whole, b0, b1);
-    mma_16x8x16(f[Mirrored ? 1 : 0], shifted, b0, b1);
+    mma_16x8x16(f[1], whole, b0, b1);
+    mma_16x8x16(f[0], shifted, b0, b1);
   }
   /// Of w[lag] and w[lag - 1].
   __device__ static unsigned selector(int lag) {
@@ -177,52 +159,17 @@ __device__ inline bool needs_masks(const UnitStarts& starts) {
   return starts.tiles != 0 || (starts.words[0] >> 15 & 1) != 0;
 }
 
-/// Features, rounded: [channel][th + 2 half of tokens, or of places].
-template <bool Mirrored, int Channels>
-__device__ inline void make_features(std::uint32_t (&f)[Channels][4], const TokenPairs<Channels>& x,
-                                     const FeatureProduct<Mirrored>& product, const uint2 (*weights)[3], int input,
-                                     const UnitStarts& starts, int lane) {
-  const auto words = [&](const float(&from)[2][4], int n) {
-    return pack_bf16(from[n / 2][n % 2 * 2], from[n / 2][n % 2 * 2 + 1]);
-  };
-  if (!needs_masks(starts)) {
-#pragma unroll
-    for (int c = 0; c < Channels; ++c) {
-      float to[2][4];
-      product.multiply(to, x.of[c], weights[c][input]);
-#pragma unroll
-      for (int n = 0; n < 4; ++n) f[c][n] = words(to, n);
-    }
-    return;
-  }
-  const LaneDocuments of_x = LaneDocuments::read<false>(starts, lane),
-                      of_f = Mirrored ? LaneDocuments::read<true>(starts, lane) : of_x;
-#pragma unroll
-  for (int n = 0; n < 4 * Channels; ++n) f[n / 4][n % 4] = 0;
-#pragma unroll 1
-  for (unsigned ordinal = 0; ordinal <= starts.most; ++ordinal) {
-    const PairMasks masks(starts, of_x, ordinal, lane);
-#pragma unroll
-    for (int c = 0; c < Channels; ++c) {
-      float to[2][4];
-      product.multiply(to, x.of[c], weights[c][input], masks);
-#pragma unroll
-      for (int n = 0; n < 4; ++n) f[c][n] |= words(to, n) & of_f.mask(n, ordinal);
-    }
-  }
-}
-
 /// The product of two inputs' features, not rounded, in two parts of bf16; otherwise as make_features().
-__device__ inline void multiply_features(std::uint32_t (*high)[4], std::uint32_t (*low)[4], const TokenPairs<4>& a,
-                                         const TokenPairs<4>& b, const FeatureProduct<false>& product,
-                                         const uint2 (*weights)[3], const UnitStarts& starts, int lane) {
+__device__ inline void multiply_features(std::uint32_t (*high)[4], std::uint32_t (*low)[4], const TokenPairs& a,
+                                         const TokenPairs& b, const FeatureProduct& product, const uint2 (*weights)[3],
+                                         const UnitStarts& starts, int lane) {
   const auto split = [](const float(&A)[2][4], const float(&B)[2][4], int n, std::uint32_t& h, std::uint32_t& l) {
     const int e = n % 2 * 2;
     split_pair(A[n / 2][e] * B[n / 2][e], A[n / 2][e + 1] * B[n / 2][e + 1], h, l);
   };
   if (!needs_masks(starts)) {
 #pragma unroll
-    for (int c = 0; c < 4; ++c) {
+    for (int c = 0; c < warp_channels; ++c) {
       float A[2][4], B[2][4];
       product.multiply(A, a.of[c], weights[c][1]);
       product.multiply(B, b.of[c], weights[c][2]);
@@ -233,12 +180,12 @@ __device__ inline void multiply_features(std::uint32_t (*high)[4], std::uint32_t
   }
   const LaneDocuments of_x = LaneDocuments::read<false>(starts, lane);
 #pragma unroll
-  for (int n = 0; n < 16; ++n) high[n / 4][n % 4] = low[n / 4][n % 4] = 0;
+  for (int n = 0; n < 4 * warp_channels; ++n) high[n / 4][n % 4] = low[n / 4][n % 4] = 0;
 #pragma unroll 1
   for (unsigned ordinal = 0; ordinal <= starts.most; ++ordinal) {
     const PairMasks masks(starts, of_x, ordinal, lane);
 #pragma unroll
-    for (int c = 0; c < 4; ++c) {
+    for (int c = 0; c < warp_channels; ++c) {
       float A[2][4], B[2][4];
       product.multiply(A, a.of[c], weights[c][1], masks);
       product.multiply(B, b.of[c], weights[c][2], masks);

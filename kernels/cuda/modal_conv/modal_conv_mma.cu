@@ -32,8 +32,7 @@ void backward_of_units(const Stream& stream, const ModalConvBackward& args) {
   const auto q = MappedTensor::input(stream, in.q), k = MappedTensor::input(stream, in.k),
              v = MappedTensor::input(stream, in.v), d_y = MappedTensor::input(stream, of.d_y);
   const MappedTensor d_q(stream, of.d_q), d_k(stream, of.d_k), d_v(stream, of.d_v);
-  const Tensor mode_parts(stream, DType::f32, {plan.ranges, D, 2 * mode_count}),
-      lag_parts(stream, DType::f32, {plan.ranges, D, 4 * 32});
+  const Tensor sums = Tensor::zeros(stream, DType::f32, {plan.ranges, plan.columns * block_channels, sums_of_channel});
   const auto* const constants = memory.constants.view().row<const ChannelConstants>(0);
   // 1. d_q; and the states, if they were not saved.
   const Tensor own = args.states.present() ? Tensor() : Tensor(stream, DType::f32, {plan.units, D, mode_count});
@@ -73,8 +72,7 @@ void backward_of_units(const Stream& stream, const ModalConvBackward& args) {
                           .parts = memory.parts.view().row<float>(0),
                           .part_starts = memory.starts.view().row<int>(0),
                           .first_part = range_parts,
-                          .mode_parts = mode_parts.view().row<float>(0),
-                          .lag_parts = lag_parts.view().row<float>(0)};
+                          .sums = sums.view().row<float>(0)};
   if (plan.ranges > 1) launch_backward_parts(stream, rest);
   launch_backward(stream, rest);
   add_parameters(stream, rest, args.d_residues, args.d_log_rates, of.d_skip);

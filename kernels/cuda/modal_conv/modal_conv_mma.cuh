@@ -40,9 +40,10 @@ struct ChannelConstants {
 static_assert(sizeof(ChannelConstants) % 16 == 0);
 
 /// Copies a column's constants to shared memory, by all threads of a block.
+template <int threads = block_threads>
 __device__ inline void copy_constants(ChannelConstants (&to)[block_channels], const ChannelConstants* from) {
   const auto* words = reinterpret_cast<const uint4*>(from);
-  for (int i = static_cast<int>(threadIdx.x); i < static_cast<int>(sizeof(to) / 16); i += block_threads)
+  for (int i = static_cast<int>(threadIdx.x); i < static_cast<int>(sizeof(to) / 16); i += threads)
     reinterpret_cast<uint4*>(to)[i] = words[i];
 }
 
@@ -88,6 +89,7 @@ struct ForwardArgs {
   Rows<const float> entering;  ///< `states` of an earlier launch, then no parts are needed; or absent
 };
 
+inline constexpr int sums_of_channel = 160;
 struct BackwardArgs {
   TensorMap q, d_y, k, v, d_k, d_v;  ///< as in the forward
   const ChannelConstants* constants;
@@ -100,8 +102,8 @@ struct BackwardArgs {
   float* parts;                  ///< [parts, D, 16]: the adjoint before a part, from a zero start
   int* part_starts;              ///< [parts]
   int first_part;                ///< that the launch for parts computes
-  float* mode_parts;             ///< [ranges, D, 2, 16]: A1, A2
-  float* lag_parts;              ///< [ranges, D, 4, 32]: W as lanes have it
+  float* sums;                   ///< [ranges, channels of whole columns, sums_of_channel], zero before: W [lane][4] and
+                                 ///< A1, A2, as lanes have them
 };
 
 /// Whether a call goes to these kernels. It depends on shapes, types and which gates there are alone, because the

@@ -14,50 +14,6 @@
 ///   x_j; λ ∂loss/∂λ = A2 + Σ_lag lag residue λ^lag W[lag]. V and Z have the operands of U: tokens are weighted.
 namespace causeway::cuda::modal_mma {
 
-/// The mover. q and d_y are empty before the last channels are computed (barrier 1); d_k and d_v replace k and v
-/// (barrier 2).
-template <bool Summary>
-__device__ inline void backward_mover(const BackwardArgs& args, BackwardMemory& memory, int column, int begin, int end,
-                                      int lane) {
-  StartReader starts(args.documents);
-  const auto fill_qd = [&](int unit) {
-    if (unit < begin) return;
-    if (lane == 0) {
-      arrive_expecting(memory.full_qd, 2 * tensor_bytes);
-      load_box(memory.qd[0], args.q, column * block_channels, unit * unit_tokens, memory.full_qd);
-      load_box(memory.qd[1], args.d_y, column * block_channels, unit * unit_tokens, memory.full_qd);
-    }
-    starts.seek(std::int64_t{unit} * unit_tokens, lane);
-    read_starts(starts, std::int64_t{unit} * unit_tokens, memory.starts[(end - 1 - unit) % 2], lane);
-    memory.full_qd.arrive_as_warp();
-  };
-  const auto fill_kv = [&](int unit) {
-    if (Summary || unit < begin || lane != 0) return;
-    arrive_expecting(memory.full_kv, 2 * tensor_bytes);
-    load_box(memory.kv[0], args.k, column * block_channels, unit * unit_tokens, memory.full_kv);
-    load_box(memory.kv[1], args.v, column * block_channels, unit * unit_tokens, memory.full_kv);
-  };
-  fill_qd(end - 1);
-  fill_kv(end - 1);
-#pragma unroll 1
-  for (int unit = end - 1; unit >= begin; --unit) {
-    wait_at_barrier<meeting_threads>(1);
-    fill_qd(unit - 1);
-    if constexpr (!Summary) {
-      wait_at_barrier<meeting_threads>(2);
-      if (lane == 0) {
-        store_box(args.d_k, memory.kv[0], column * block_channels, unit * unit_tokens);
-        store_box(args.d_v, memory.kv[1], column * block_channels, unit * unit_tokens);
-        commit_box_stores();
-        wait_for_box_reads<0>();
-      }
-      __syncwarp();
-      fill_kv(unit - 1);
-    }
-  }
-  if (!Summary && lane == 0) wait_for_box_stores();
-}
-
 /// The end of the units that a part's adjoint comes from: after that of its first start.
 __device__ inline int end_unit(const SegmentsView& documents, int begin, int end, int lane, bool& has_start) {
   const std::int64_t index =
@@ -65,6 +21,34 @@ __device__ inline int end_unit(const SegmentsView& documents, int begin, int end
   const std::int64_t first = index <= documents.count ? documents.cu_seqlens[index] : std::int64_t{end} * unit_tokens;
   has_start = first < std::int64_t{end} * unit_tokens;
   return has_start ? static_cast<int>(first / unit_tokens) + 1 : end;
+}
+
+/// h ∗ x by places, of a channel: the forward.
+template <int Starts>
+__device__ __forceinline__ void convolve(float (&y)[2][4], const TwoParts& x, const float (&s)[2][4],
+                                         const float (&scale)[4], const Taps& taps, const TransposedPowers& powers,
+                                         const UnitDocuments<Starts>& documents) {
+  clear(y);
+  TwoParts part;
+  if constexpr (Starts > 0) {
+    documents.tokens.keep(part.high, x.high, 0), documents.tokens.keep(part.low, x.low, 0);
+    taps.multiply(y, part.high, part.low);
+  } else {
+    taps.multiply(y, x.high, x.low);
+  }
+  std::uint32_t high[4], low[4];
+  state_operands(s, scale, high, low);
+  powers.expand(y, high, low);
+  if constexpr (Starts > 0)
+    documents.for_each(1, 0, [&](unsigned ordinal) {
+      documents.tokens.keep(part.high, x.high, ordinal), documents.tokens.keep(part.low, x.low, ordinal);
+      float own[2][4];
+      clear(own);
+      taps.multiply(own, part.high, part.low);
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+        if (documents.places.is(n, ordinal)) y[n / 4][n % 4] = own[n / 4][n % 4];
+    });
 }
 
 /// The tensors of a unit become pieces (modal_conv_mma_pieces.cuh); a loop goes over pairs of channels, each step of
@@ -87,8 +71,7 @@ __global__ void __launch_bounds__(block_threads, 1)
             range = static_cast<int>(blockIdx.x) / args.plan.columns + (Summary ? args.first_part : 0);
   // 1. Constants and the adjoints that enter.
   if (thread == 0) {
-    memory.full_qd.initialize(2);
-    memory.full_kv.initialize(1);
+    Operands::initialize_barriers(all_memory);
     fence_barrier_initialization();
   }
   const int begin = Summary ? args.plan.part_begin(range) : args.plan.begin(range);
@@ -108,65 +91,49 @@ __global__ void __launch_bounds__(block_threads, 1)
   if (warp >= computing_warps) {
     lower_registers<40>();
     if (warp > computing_warps) return;
-    backward_mover<Summary>(args, memory, column, begin, end, lane);
+    Operands::template move<Summary>(all_args, all_memory, column, begin, end, lane);
     return;
   }
   raise_registers<232>();
   const LaneAddress address(warp, lane);
   const int first_channel = warp * warp_channels;
-  Operands operands(all_args, all_memory, column, warp, address);
+  Operands operands(all_args, all_memory, column, range, warp, address);
   std::uint32_t weights[2];  // 15 - slot
 #pragma unroll
   for (int h = 0; h < 2; ++h)
     weights[h] =
         pack_bf16(static_cast<float>(15 - 2 * (lane % 4) - 8 * h), static_cast<float>(14 - 2 * (lane % 4) - 8 * h));
-  float lags[warp_channels][4], modes[warp_channels];
-#pragma unroll
-  for (int c = 0; c < warp_channels; ++c) {
-    modes[c] = 0;
-#pragma unroll
-    for (int e = 0; e < 4; ++e) lags[c][e] = 0;
-  }
-  // The states that enter a unit, of channel lane / 4 of the warp, one unit ahead.
+  // Rows of channels beyond D are there too, so that nothing depends on D in the loop.
+  float* const sums_at =
+      args.sums +
+      (std::int64_t{range * args.plan.columns + column} * block_channels + first_channel) * sums_of_channel + 4 * lane;
+  // The states that enter a unit, of channel lane / 4 of the warp.
   const auto read_states = [&](int unit) {
     const std::int64_t channel = column * block_channels + first_channel + lane / 4;
     uint4 s = {0, 0, 0, 0};
-    if (!Summary && unit >= begin && channel < args.filter.channels)
+    if (!Summary && channel < args.filter.channels)
       s = *reinterpret_cast<const uint4*>(&args.states(unit, channel * mode_count + lane % 4 * 4));
     return s;
   };
-  uint4 states_next = read_states(end - 1);
 #pragma unroll 1
   for (int unit = end - 1; unit >= begin; --unit) {
     const int i = end - 1 - unit;
-    const uint4 states = states_next;
-    states_next = read_states(unit - 1);
-    memory.full_qd.wait(static_cast<unsigned>(i) & 1);
+    const uint4 states = read_states(unit);
+    operands.begin_unit(unit, i, begin);
+    operands.template prepare<Summary>();
     const UnitStarts& starts = memory.starts[i % 2];
     const unsigned tiles = starts.tiles, most = starts.most;
     const TileReach back(starts.reversed, 31 - lane), forth(tiles, lane);
-    operands.begin_unit(unit, i, begin);
-    operands.prepare_qd(starts);
-    if constexpr (!Summary) {
-      memory.full_kv.wait(static_cast<unsigned>(i) & 1);
-      operands.prepare_kv(starts);
-    }
     // 2. Pairs of channels.
+    const auto compute = [&]<int Starts>() {
+      constexpr bool Masked = Starts > 0;
+      const UnitDocuments<Starts> documents(starts, lane);
+      const auto &of_dc = documents.places, &of_x = documents.tokens;
 #pragma unroll 1
-    for (int pair = 0; pair < 4; ++pair) {
-      TwoParts dc[2];
-      operands.load_dc(dc, pair);
-      if (pair == 3) {
-        fence_bulk_copies();
-        __syncwarp();
-        arrive_at_barrier<meeting_threads>(1);
-      }
-      const auto compute = [&]<bool Masked>() {
-        LaneDocuments of_dc, of_x;
-        if constexpr (Masked) {
-          of_dc = LaneDocuments::read<true>(starts, lane);
-          of_x = LaneDocuments::read<false>(starts, lane);
-        }
+      for (int pair = 0; pair < 4; ++pair) {
+        TwoParts dc[2];
+        operands.load_dc(dc, pair, documents);
+        if (pair == 3) operands.template release_dc<Summary>();
         const ChannelConstants* const constants = &memory.constants[first_channel + 2 * pair];
         Powers powers[2];
         float U[2][2][4], V[2][2][4], sums[2][2][4], decay[2][3][4], carry[2][4], G[2][2][4], after[2][4], scale[2][4];
@@ -203,28 +170,32 @@ __global__ void __launch_bounds__(block_threads, 1)
         __syncwarp();
 #pragma unroll
         for (int c = 0; c < 2; ++c)
-          if (lane / 4 == 0)
-            store_shared_16(shared_address(&memory.carry[first_channel + 2 * pair + c][lane % 4 * 4]),
-                            pack_4(after[c]));
+          store_shared_16_if(lane / 4 == 0, shared_address(&memory.carry[first_channel + 2 * pair + c][lane % 4 * 4]),
+                             pack_4(after[c]));
         if constexpr (!Summary) {
           // 2b.
           TwoParts x[2], part[2];
-          operands.multiply_kv(x, pair);
+          if (pair == 0) operands.prepare_kv();
+          operands.multiply_kv(x, pair, documents);
 #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            float(&lag)[4] = lags[c];
+            float lag[4] = {0, 0, 0, 0};
             if constexpr (Masked) {
-#pragma unroll 1
-              for (unsigned ordinal = 0; ordinal <= most; ++ordinal) {
+              documents.for_each(0, 0, [&](unsigned ordinal) {
                 of_dc.keep(kept[c].high, dc[c].high, ordinal), of_dc.keep(kept[c].low, dc[c].low, ordinal);
-                of_x.keep(part[c].high, x[c].high, ordinal), of_x.keep(part[c].low, x[c].low, ordinal);
+                // Lags to later documents are below zero and do not count.
+                if (ordinal == 0)
+                  part[c] = x[c];
+                else
+                  of_x.keep(part[c].high, x[c].high, ordinal), of_x.keep(part[c].low, x[c].low, ordinal);
                 add_lags(lag, kept[c], part[c]);
-              }
+              });
               of_x.keep_last(part[c].high, x[c].high), of_x.keep_last(part[c].low, x[c].low);
             } else {
               add_lags(lag, dc[c], x[c]);
               part[c] = x[c];
             }
+            add_to_4(sums_at + (2 * pair + c) * sums_of_channel, lag[0], lag[1], lag[2], lag[3]);
           }
           float entering[2][4], s[2][2][4], values[2][8];
 #pragma unroll
@@ -258,9 +229,12 @@ __global__ void __launch_bounds__(block_threads, 1)
               values[c][4 + n / 4 * 2 + n % 2] += G[c][n % 4 / 2][n / 4 * 2 + n % 2] * sums[c][n / 4][n % 4];
           }
 #pragma unroll
-          for (int c = 0; c < 2; ++c) modes[c] += sum_over_tiles(values[c], lane);
+          for (int c = 0; c < 2; ++c) {
+            const float mode = sum_over_tiles(values[c], lane);
+            add_to(sums_at + (2 * pair + c) * sums_of_channel + 128 - 3 * lane, mode);
+          }
           // 2c.
-          float d_x[2][2][4];
+          float d_x[2][2][4], y[2][2][4];
 #pragma unroll
           for (int c = 0; c < 2; ++c) {
             Taps taps;
@@ -275,53 +249,39 @@ __global__ void __launch_bounds__(block_threads, 1)
             const float one[4] = {1, 1, 1, 1};
             std::uint32_t high[4], low[4];
             state_operands(G[c], one, high, low);
-            powers[c].expand(d_x[c], high, low);
+            const TransposedPowers transposed(powers[c]);
+            transposed.expand(d_x[c], high, low);
+            if constexpr (Operands::makes_q) {
+              load_4(scale[c], &constants[c].out[lane % 4 * 4]);
+              convolve(y[c], x[c], s[c], scale[c], taps, transposed, documents);
+            }
             if constexpr (Masked) {
-#pragma unroll 1
-              for (unsigned ordinal = 0; ordinal < most; ++ordinal) {
+              documents.for_each(0, 1, [&](unsigned ordinal) {
                 of_dc.keep(kept[c].high, dc[c].high, ordinal), of_dc.keep(kept[c].low, dc[c].low, ordinal);
                 float own[2][4];
                 clear(own);
                 taps.multiply(own, kept[c].high, kept[c].low);
 #pragma unroll
                 for (int n = 0; n < 8; ++n)
-                  if ((of_x.of[n % 4 / 2] >> (16 * (n / 4) + 8 * (n % 2)) & 0xff) == ordinal &&
-                      ordinal != of_x.last[n % 4 / 2])
-                    d_x[c][n / 4][n % 4] = own[n / 4][n % 4];
-              }
+                  if (of_x.is(n, ordinal) && ordinal != of_x.last[n % 4 / 2]) d_x[c][n / 4][n % 4] = own[n / 4][n % 4];
+              });
             }
           }
-          operands.replace_kv(d_x, pair);
-        }
-      };
-      if (most == 0)
-        compute.template operator()<false>();
-      else
-        compute.template operator()<true>();
-      if constexpr (!Summary) {  // the sums of the channels move on
-#pragma unroll
-        for (int n = 0; n < 2; ++n) {
-          const float mode = modes[0], lag[4] = {lags[0][0], lags[0][1], lags[0][2], lags[0][3]};
-#pragma unroll
-          for (int c = 0; c + 1 < warp_channels; ++c) {
-            modes[c] = modes[c + 1];
-#pragma unroll
-            for (int e = 0; e < 4; ++e) lags[c][e] = lags[c + 1][e];
-          }
-          modes[warp_channels - 1] = mode;
-#pragma unroll
-          for (int e = 0; e < 4; ++e) lags[warp_channels - 1][e] = lag[e];
+          if constexpr (Operands::makes_q) operands.replace_q(y, pair, documents);
+          operands.replace_kv(d_x, pair, documents);
         }
       }
-    }
-    if constexpr (!Summary) {
-      operands.finish_kv();
-      fence_bulk_copies();
-      __syncwarp();
-      arrive_at_barrier<meeting_threads>(2);
-    }
+    };
+    if (most == 0)
+      compute.template operator()<0>();
+    else if (most == 1)
+      compute.template operator()<1>();
+    else
+      compute.template operator()<2>();
+    if constexpr (!Summary) operands.finish_unit();
     __syncwarp();
   }
+  if constexpr (!Summary) operands.finish_range();
   // 4. The adjoint before the part or the run; sums of the range.
   const std::int64_t own_channel = column * block_channels + first_channel + lane / 4;
   if (own_channel < args.filter.channels && (Summary || (range == 0 && args.adjoint_out.data != nullptr)))
@@ -334,18 +294,6 @@ __global__ void __launch_bounds__(block_threads, 1)
       else
         args.adjoint_out(own_channel, m) = G;
     }
-  if constexpr (!Summary) {
-    const int g = lane / 4, place = lane % 4 * 4 + g % 4;
-#pragma unroll
-    for (int c = 0; c < warp_channels; ++c) {
-      const std::int64_t channel = column * block_channels + first_channel + c;
-      if (channel >= args.filter.channels) continue;
-      const std::int64_t row = range * args.filter.channels + channel;
-      args.mode_parts[(row * 2 + g / 4) * mode_count + mode_at(place)] = modes[c];
-#pragma unroll
-      for (int e = 0; e < 4; ++e) args.lag_parts[(row * 4 + e) * 32 + lane] = lags[c][e];
-    }
-  }
 #endif
 }
 

@@ -86,7 +86,8 @@ __global__ void __launch_bounds__(256) state_kernel(const __grid_constant__ Stat
 struct FinishArgs {
   Filter filter;
   int ranges;
-  const float *mode_parts, *lag_parts;  ///< as in BackwardArgs
+  std::int64_t stride;  ///< channels of whole columns
+  const float* sums;    ///< as in BackwardArgs
   Rows<float> d_residues, d_log_rates, d_skip;
 };
 
@@ -101,12 +102,14 @@ __global__ void __launch_bounds__(256) finish_kernel(const __grid_constant__ Fin
   double sum[2] = {0, 0}, own = 0;
   if (exists)
     for (std::int64_t range = 0; range < args.ranges; ++range) {
-      const std::int64_t row = range * D + channel;
-      for (int n = 0; n < 2; ++n) sum[n] += double{args.mode_parts[(row * 2 + n) * mode_count + m]};
+      const float* const sums = args.sums + (range * args.stride + channel) * sums_of_channel;
+      // Lane (g, j) has A1 of place 4 j + g, or with g from 4 on A2 of place 4 j + g - 4.
+      const int place = place_of(m), at_mode = place % 4 * 4 + place / 4;
+      for (int n = 0; n < 2; ++n) sum[n] += double{sums[128 + 16 * n + at_mode]};
       for (int e = 0; e < 4; ++e)
         for (int j = 0; j < 4; ++j) {
           const int g = 7 - 2 * j - e % 2 + 8 * (e / 2) - m;
-          if (g >= 0 && g < 8) own += double{args.lag_parts[(row * 4 + e) * 32 + 4 * g + j]};
+          if (g >= 0 && g < 8) own += double{sums[(4 * g + j) * 4 + e]};
         }
     }
   // 2. The lags of all lanes.
@@ -151,8 +154,8 @@ void add_parameters(const Stream& stream, const BackwardArgs& of, TensorView d_r
                     TensorView d_skip) {
   const FinishArgs args{.filter = of.filter,
                         .ranges = of.plan.ranges,
-                        .mode_parts = of.mode_parts,
-                        .lag_parts = of.lag_parts,
+                        .stride = std::int64_t{of.plan.columns} * block_channels,
+                        .sums = of.sums,
                         .d_residues = Rows<float>(d_residues),
                         .d_log_rates = Rows<float>(d_log_rates),
                         .d_skip = Rows<float>(d_skip)};

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cuda/modal_conv/modal_conv_mma_tiles.cuh"
 
 /// Parts of a lane's work in the backward: documents of tiles in both orders, weighted operands, sums over tiles.
@@ -25,6 +27,9 @@ struct LaneDocuments {
     }
     return d;
   }
+  __device__ bool is(int n, unsigned ordinal) const {  ///< of element [half][2 th + e]
+    return (of[n % 4 / 2] >> (16 * (n / 4) + 8 * (n % 2)) & 0xff) == ordinal;
+  }
   __device__ unsigned mask(int i, unsigned ordinal) const {  ///< of register i = th + 2 half
     const unsigned two = of[i % 2] >> 16 * (i / 2);
     return ((two & 0xff) == ordinal ? 0xffffu : 0u) | ((two >> 8 & 0xff) == ordinal ? 0xffff0000u : 0u);
@@ -37,6 +42,104 @@ struct LaneDocuments {
   __device__ void keep_last(std::uint32_t (&to)[4], const std::uint32_t (&x)[4]) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) to[i] = x[i] & mask(i, last[i % 2]);
+  }
+};
+
+/// Sums of a range in the L2 cache. Each address belongs to one thread, so its sums are in the order of the calls.
+__device__ inline void add_to(float* to, float x) {
+  asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(to), "f"(x) : "memory");
+}
+__device__ inline void add_to_4(float* to, float x, float y, float z, float w) {
+  asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x), "f"(y), "f"(z), "f"(w)
+               : "memory");
+}
+/// Stores as one instruction with a condition: a branch costs 40 cycles.
+__device__ inline void store_if(bool yes, float* to, std::uint32_t x) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p st.global.u32 [%0], %1;}" ::"l"(to), "r"(x),
+               "r"(static_cast<unsigned>(yes))
+               : "memory");
+}
+__device__ inline void store_shared_if(bool yes, unsigned at, std::uint32_t x) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p st.shared.u32 [%0], %1;}" ::"r"(at), "r"(x),
+               "r"(static_cast<unsigned>(yes))
+               : "memory");
+}
+__device__ inline void store_shared_16_if(bool yes, unsigned at, uint4 x) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %5, 0; @p st.shared.v4.u32 [%0], {%1, %2, %3, %4};}" ::"r"(at), "r"(x.x),
+               "r"(x.y), "r"(x.z), "r"(x.w), "r"(static_cast<unsigned>(yes))
+               : "memory");
+}
+
+/// LaneDocuments where no tile has two starts.
+struct LaneStart {
+  unsigned before[4], last[2];  ///< masks of tokens before a tile's start
+  template <bool Places>
+  __device__ static LaneStart read(const UnitStarts& starts, int lane) {
+    const LaneDocuments all = LaneDocuments::read<Places>(starts, lane);
+    LaneStart d;
+    d.last[0] = all.last[0], d.last[1] = all.last[1];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d.before[i] = all.mask(i, 0);
+    return d;
+  }
+  __device__ bool is(int n, unsigned ordinal) const {
+    return ((before[n % 4 / 2 + n / 4 * 2] >> 16 * (n % 2) & 1) != 0) == (ordinal == 0);
+  }
+  __device__ unsigned mask(int i, unsigned ordinal) const { return ordinal == 0 ? before[i] : ~before[i]; }
+  __device__ void keep(std::uint32_t (&to)[4], const std::uint32_t (&x)[4], unsigned ordinal) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] = x[i] & mask(i, ordinal);
+  }
+  __device__ void keep_last(std::uint32_t (&to)[4], const std::uint32_t (&x)[4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] = x[i] & mask(i, last[i % 2]);
+  }
+};
+
+/// A unit's documents, in both orders of slots. Starts: most starts of a tile: 0, 1, or 2 for any number.
+template <int Starts>
+struct UnitDocuments {
+  using Lane = std::conditional_t<Starts == 1, LaneStart, LaneDocuments>;
+  const UnitStarts* starts;
+  Lane tokens, places;
+  unsigned after[2];  ///< [th]: bit t: a document begins with token t, of the tile and the next one
+
+  __device__ UnitDocuments(const UnitStarts& of, int lane) : starts(&of) {
+    if constexpr (Starts > 0) {
+      tokens = Lane::template read<false>(of, lane);
+      places = Lane::template read<true>(of, lane);
+#pragma unroll
+      for (int th = 0; th < 2; ++th) {
+        const int n = lane / 4 * 2 + th;
+        after[th] = of.words[n] >> 16 | ((n + 1 < tile_tokens ? of.words[n + 1] : 0u) & 0xffff0000u);
+      }
+    }
+  }
+  template <bool Places>
+  __device__ const Lane& of() const {
+    return Places ? places : tokens;
+  }
+  /// Calls compute(ordinal) for the ordinals from `first` to the last but `without`.
+  template <class Compute>
+  __device__ __forceinline__ void for_each(unsigned first, unsigned without, const Compute& compute) const {
+    if constexpr (Starts == 1) {
+#pragma unroll
+      for (unsigned ordinal = first; ordinal <= 1 - without; ++ordinal) compute(ordinal);
+    } else {
+#pragma unroll 1
+      for (unsigned ordinal = first; ordinal + without <= starts->most; ++ordinal) compute(ordinal);
+    }
+  }
+  /// Which pairs reach one and two tokens further on, of word i.
+  template <bool Places>
+  __device__ void reach(unsigned& one, unsigned& two, int i, int lane) const {
+    const int slot = 2 * (lane % 4) + 8 * (i / 2);
+    const unsigned word = after[i % 2] >> (Places ? 15 - slot : slot + 1), either = word | word >> 1;
+    const auto spread = [](unsigned bits) {
+      const unsigned low = Places ? 2u : 1u, high = Places ? 1u : 2u;
+      return ((bits & low) == 0 ? 0xffffu : 0u) | ((bits & high) == 0 ? 0xffff0000u : 0u);
+    };
+    one = spread(word), two = spread(either);
   }
 };
 

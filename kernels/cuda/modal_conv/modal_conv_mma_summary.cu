@@ -121,8 +121,7 @@ void adjoint_summary(const Stream& stream, const ModalConvAdjointSummary& args) 
                          .parts = memory.parts.view().row<float>(0),
                          .part_starts = memory.starts.view().row<int>(0),
                          .first_part = 0,
-                         .mode_parts = nullptr,
-                         .lag_parts = nullptr};
+                         .sums = nullptr};
   launch_backward_parts(stream, run);
   launch_kernel<fold_adjoints_kernel>(
       stream, blocks_of_modes(D), 256, 0,

@@ -217,13 +217,23 @@ struct Powers {
     multiply_parts(sums[1], xh, xl, high.z, high.w, low.z, low.w);
   }
   /// to += states in two parts times λ^(15 - place).
+  __device__ void expand(float (&to)[2][4], const std::uint32_t (&sh)[4], const std::uint32_t (&sl)[4]) const;
+};
+/// The same, transposed: what states are expanded with.
+struct TransposedPowers {
+  std::uint32_t high[4], low[4];
+  __device__ explicit TransposedPowers(const Powers& of)
+      : high{transpose_8x8(of.high.x), transpose_8x8(of.high.z), transpose_8x8(of.high.y), transpose_8x8(of.high.w)},
+        low{transpose_8x8(of.low.x), transpose_8x8(of.low.z), transpose_8x8(of.low.y), transpose_8x8(of.low.w)} {}
   __device__ void expand(float (&to)[2][4], const std::uint32_t (&sh)[4], const std::uint32_t (&sl)[4]) const {
-    multiply_parts(to[0], sh, sl, transpose_8x8(high.x), transpose_8x8(high.z), transpose_8x8(low.x),
-                   transpose_8x8(low.z));
-    multiply_parts(to[1], sh, sl, transpose_8x8(high.y), transpose_8x8(high.w), transpose_8x8(low.y),
-                   transpose_8x8(low.w));
+    multiply_parts(to[0], sh, sl, high[0], high[1], low[0], low[1]);
+    multiply_parts(to[1], sh, sl, high[2], high[3], low[2], low[3]);
   }
 };
+__device__ inline void Powers::expand(float (&to)[2][4], const std::uint32_t (&sh)[4],
+                                      const std::uint32_t (&sl)[4]) const {
+  TransposedPowers(*this).expand(to, sh, sl);
+}
 /// The filter's first 16 taps as operand B: place p, token t: h[15 - p - t].
 struct Taps {
   std::uint32_t high[2], low[2];
